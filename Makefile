@@ -1,0 +1,30 @@
+# Thin names for the commands people type. Everything runs in a virtual environment of its own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ENV ?= CartPole-v1
+ARGS ?=
+
+.PHONY: train test test-all check clean
+
+train: $(VENV)/installed  ## train and evaluate: make train ENV=Pendulum-v1 ARGS="--seed 1"
+	$(BIN)/python -m sac_ext.zoo train --env $(ENV) --num-threads 1 $(ARGS)
+
+test: $(VENV)/installed  ## the quick suite
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+test-all: $(VENV)/installed  ## with the tests that train for minutes
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/installed  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tuning,zoo,dev]"
+	touch $@

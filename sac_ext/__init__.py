@@ -1,0 +1,28 @@
+"""Soft Actor-Critic for Stable-Baselines3, on continuous and discrete actions."""
+
+from sac_ext.entropy import (
+    CallableTarget,
+    ConstantTarget,
+    EntropyContext,
+    EntropyTarget,
+    FractionTarget,
+    PerDimTarget,
+)
+from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
+from sac_ext.soft_ac import SoftAC
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CallableTarget",
+    "CnnPolicy",
+    "ConstantTarget",
+    "EntropyContext",
+    "EntropyTarget",
+    "FractionTarget",
+    "MlpPolicy",
+    "MultiInputPolicy",
+    "PerDimTarget",
+    "SoftAC",
+    "__version__",
+]

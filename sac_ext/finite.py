@@ -1,0 +1,70 @@
+"""NaN is refused where it enters training: from the environment, from a loaded replay buffer, from a batch.
+
+Observations must not be NaN (infinite values are left to features extractors that expect them); rewards must be finite.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+
+HINT = "Nothing was learned from it. Wrap the environment in SB3's VecCheckNan to find where it arises"
+
+
+def check_observation(obs: Any, source: str) -> None:
+    """
+    :param obs: array, tensor or dict of them
+    :param source: where it comes from, for the error
+    :raises ValueError: if it contains NaN
+    """
+    parts = obs.items() if isinstance(obs, dict) else [(None, obs)]
+    for key, part in parts:
+        if _is_nan_anywhere(part):
+            name = "observation" if key is None else f"observation[{key!r}]"
+            raise ValueError(f"{name} from {source} contains NaN. {HINT}")
+
+
+def check_reward(reward: Any, source: str) -> None:
+    """
+    :param reward: array or tensor
+    :param source: where it comes from, for the error
+    :raises ValueError: if it contains NaN or infinity
+    """
+    finite = th.isfinite(reward) if isinstance(reward, th.Tensor) else np.isfinite(reward)
+    if not finite.all():
+        worst = reward[~finite].ravel()[0]
+        raise ValueError(f"reward from {source} is {float(worst)}, but must be finite. {HINT}")
+
+
+def check_batch(batch: ReplayBufferSamples) -> None:
+    """
+    :param batch: as the replay buffer gives it, after normalisation
+    :raises ValueError: if an observation contains NaN or a reward is not finite
+    """
+    source = "the replay buffer"
+    check_observation(batch.observations, source)
+    check_observation(batch.next_observations, source)
+    check_reward(batch.rewards, source)
+
+
+def check_buffer(buffer: ReplayBuffer) -> None:
+    """
+    :param buffer: a replay buffer just loaded from a file
+    :raises ValueError: if an observation in its filled part contains NaN or a reward is not finite
+    """
+    source, filled = "the loaded replay buffer", buffer.size()
+    for name in ("observations", "next_observations"):
+        stored = getattr(buffer, name, None)
+        if isinstance(stored, dict):
+            check_observation({key: array[:filled] for key, array in stored.items()}, source)
+        elif stored is not None:
+            check_observation(stored[:filled], source)
+    check_reward(buffer.rewards[:filled], source)
+
+
+def _is_nan_anywhere(array: Any) -> bool:
+    if isinstance(array, th.Tensor):
+        return array.is_floating_point() and bool(th.isnan(array).any())
+    return np.issubdtype(array.dtype, np.floating) and bool(np.isnan(array).any())

@@ -1,0 +1,104 @@
+"""The formulas of Soft Actor-Critic, as pure functions of tensors.
+
+Shapes: ``B`` batch, ``C`` critics. Entropies are in nats. An action space enters only through ``q``, the expectation
+over the policy of the reduced critics, and ``entropy``, the entropy of the policy; both are exact on discrete actions
+and one-sample estimates on Box (``entropy = -log_prob``), for which these formulas are those of SB3's ``SAC``.
+
+Sources: Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), below "SAC";
+Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings" (arXiv:1910.07207).
+"""
+
+import functools
+
+import torch as th
+from torch.nn import functional as F
+
+
+def reduce_critics(q_values: th.Tensor, reduction: str) -> th.Tensor:
+    """
+    One estimate out of several critics, before any expectation over actions is taken.
+
+    :param q_values: ``(C, ...)``
+    :param reduction: ``"min"`` (clipped double Q-learning, Fujimoto et al. 2018) or ``"mean"``
+    :return: ``(...)``
+    :raises ValueError: for any other ``reduction``
+    """
+    if reduction == "min":
+        return q_values.min(dim=0).values
+    if reduction == "mean":
+        return q_values.mean(dim=0)
+    raise ValueError(f"critic_reduction must be 'min' or 'mean', got {reduction!r}")
+
+
+def soft_value(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tensor:
+    """
+    ``V(s) = E_pi[Q(s, a)] + alpha * H(pi(.|s))`` (SAC, eq. 3).
+
+    :param q: ``(B,)`` expected action value under the policy
+    :param entropy: ``(B,)`` in nats
+    :param ent_coef: ``()`` alpha
+    :return: ``(B,)``
+    """
+    _require_same_shape(q=q, entropy=entropy)
+    return q + ent_coef * entropy
+
+
+def td_target(rewards: th.Tensor, dones: th.Tensor, discounts: th.Tensor | float, next_value: th.Tensor) -> th.Tensor:
+    """
+    ``y = r + discount * (1 - done) * V(s')`` (SAC, eq. 2), ``done`` meaning terminated, not truncated.
+
+    :param rewards: ``(B,)``
+    :param dones: ``(B,)`` 1.0 where the episode terminated
+    :param discounts: ``(B,)`` or one number; ``gamma ** n`` for n-step returns
+    :param next_value: ``(B,)`` soft value of the next observation
+    :return: ``(B,)``
+    """
+    _require_same_shape(rewards=rewards, dones=dones, next_value=next_value)
+    return rewards + (1 - dones) * discounts * next_value
+
+
+def critic_loss(q_taken: th.Tensor, target: th.Tensor) -> th.Tensor:
+    """
+    Half the squared TD error, averaged over the batch and summed over the critics (SAC, eq. 5).
+
+    :param q_taken: ``(C, B)`` value of the action in the batch, per critic
+    :param target: ``(B,)``; no gradient flows into it
+    :return: ``()``
+    """
+    _require_same_shape(q_taken=q_taken[0], target=target)
+    target = target.detach()
+    losses = [F.mse_loss(q, target) for q in q_taken]
+    return 0.5 * functools.reduce(th.add, losses)  # in SB3's order: a tensor's sum() may round differently
+
+
+def actor_loss(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tensor:
+    """
+    ``-E_s[V(s)]`` (SAC, eq. 7 and 9; Christodoulou 2019, eq. 12).
+
+    :param q: ``(B,)`` expected action value under the policy
+    :param entropy: ``(B,)`` in nats
+    :param ent_coef: ``()`` alpha; no gradient flows into it
+    :return: ``()``
+    """
+    return -soft_value(q, entropy, ent_coef.detach()).mean()
+
+
+def ent_coef_loss(log_ent_coef: th.Tensor, entropy: th.Tensor, target_entropy: float) -> th.Tensor:
+    """
+    ``E_s[log alpha * (H(pi(.|s)) - target)]``: alpha grows while the entropy is below its target.
+
+    This is SAC, eq. 18, with ``log alpha`` in the place of ``alpha``, as in SB3 and softlearning.
+
+    :param log_ent_coef: ``(1,)``
+    :param entropy: ``(B,)`` in nats; no gradient flows into it
+    :param target_entropy: in nats
+    :return: ``()``
+    """
+    return (log_ent_coef * (entropy - target_entropy).detach()).mean()
+
+
+def _require_same_shape(**tensors: th.Tensor) -> None:
+    """Broadcasting ``(B,)`` against ``(B, 1)`` gives ``(B, B)`` without a word: refuse it instead."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        raise ValueError(f"expected tensors of one shape (B,), got {shapes}")

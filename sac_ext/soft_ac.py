@@ -1,0 +1,503 @@
+"""The SB3 algorithm class: arguments, wiring, logging, what is saved. Formulas are in ``losses``, their order in
+``update``, action spaces in ``heads``."""
+
+import io
+import pathlib
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import (
+    FloatSchedule,
+    get_parameters_by_name,
+    update_learning_rate,
+)
+from stable_baselines3.sac.policies import SACPolicy
+
+from sac_ext import arguments, finite
+from sac_ext.entropy import EntropyContext, EntropyTarget
+from sac_ext.execution import execution_mode
+from sac_ext.heads import ActionHead, make_head
+from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
+from sac_ext.temperature import LearnedEntCoef, Temperature, parse_ent_coef
+from sac_ext.update import Metrics, SoftUpdate
+
+SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
+
+# Attributes that _setup_model makes out of the arguments: never saved, made again on load
+RESOLVED = (
+    "actor",
+    "critic",
+    "critic_target",
+    "head",
+    "temperature",
+    "batch_norm_stats",
+    "batch_norm_stats_target",
+    "_separate_lr_schedules",
+    "_run_step",
+)
+
+
+class SoftAC(OffPolicyAlgorithm):
+    """
+    Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also learns discrete actions.
+
+    On Box action spaces, on the CPU and with the keyword-only arguments at their defaults, training gives the numbers
+    of SB3's ``SAC`` bit for bit. Papers: https://arxiv.org/abs/1812.05905 (SAC with a learned coefficient),
+    https://arxiv.org/abs/1910.07207 (discrete actions).
+
+    Entropies are in nats; on Box they are those of the action scaled to [-1, 1]. Arguments are checked and resolved
+    when the model is set up, so ``SoftAC.load(path, actor_learning_rate=1e-4)`` works as the constructor does; the
+    attributes keep what was passed.
+
+    :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy, or a class)
+    :param env: The environment to learn from (if registered in Gym, can be str)
+    :param learning_rate: learning rate for the actor, the critics and the entropy coefficient: a number,
+        ``"lin_3e-4"`` (linear from 3e-4 to 0) or a function of the progress remaining (from 1 to 0)
+    :param buffer_size: size of the replay buffer
+    :param learning_starts: how many steps of the model to collect transitions for before learning starts
+    :param batch_size: Minibatch size for each gradient update
+    :param tau: the soft update coefficient ("Polyak update", between 0 and 1)
+    :param gamma: the discount factor
+    :param train_freq: Update the model every ``train_freq`` steps, or a tuple like ``(5, "step")``, ``(2, "episode")``
+    :param gradient_steps: How many gradient steps to do after each rollout (see ``train_freq``);
+        ``-1`` for as many as steps done in the environment during the rollout
+    :param action_noise: the action noise type (None by default); for Box action spaces only
+    :param replay_buffer_class: Replay buffer class to use (for instance ``HerReplayBuffer``).
+        If ``None``, it will be automatically selected.
+    :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
+    :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
+        at a cost of more complexity. See SB3's ``ReplayBuffer``.
+    :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the Q-value network,
+        where ``replay_buffer_class`` is ``None`` and observations are no Dict
+    :param ent_coef: Entropy coefficient (alpha): ``"auto"`` learns it, ``"auto_0.1"`` learns it from 0.1 on; a number,
+        ``"lin_0.2"`` or a function of the progress remaining fixes it. ``"auto"`` starts at 1 on Box, 0.1 on Discrete.
+    :param target_update_interval: update the target critics every that many gradient steps. As in SB3 they are counted
+        from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
+    :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
+        action dimensions on Box, half the maximum entropy on Discrete), a number, ``"fraction:0.5"``, a dict such as
+        ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
+        remaining
+    :param use_sde: Whether to use generalized State Dependent Exploration (gSDE); for Box action spaces only
+    :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE
+        Default: -1 (only sample at the beginning of the rollout)
+    :param use_sde_at_warmup: Whether to use gSDE instead of uniform sampling
+        during the warm up phase (before learning starts)
+    :param stats_window_size: Window size for the rollout logging, specifying the number of episodes to average
+        the reported success rate, mean episode length, and mean reward over
+    :param tensorboard_log: the log location for tensorboard (if None, no logging)
+    :param policy_kwargs: additional arguments to be passed to the policy on creation, see :class:`SoftACPolicy`
+    :param verbose: Verbosity level: 0 for no output, 1 for info messages (such as device or wrappers used), 2 for
+        debug messages
+    :param seed: Seed for the pseudo random generators
+    :param device: Device (cpu, cuda, ...) on which the code should be run.
+        Setting it to auto, the code will be run on the GPU if possible.
+    :param _init_setup_model: Whether or not to build the network at the creation of the instance
+    :param actor_learning_rate: as ``learning_rate``, for the actor alone; None for ``learning_rate``
+    :param critic_learning_rate: as ``learning_rate``, for the critics alone; None for ``learning_rate``
+    :param ent_coef_learning_rate: as ``learning_rate``, for a learned coefficient alone; None for ``learning_rate``
+    :param ent_coef_bounds: ``(low, high)`` that a learned coefficient is kept within, with a warning while a bound
+        holds; ``high`` may be infinite. None for the default: no bounds on Box, (1e-4, 10) on Discrete
+    :param policy_delay: train the actor and the coefficient at every that-many-th gradient step only (Fujimoto et al.
+        2018, arXiv:1802.09477)
+    :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target
+    :param critic_reduction: ``"min"`` or ``"mean"`` over the critics; None for the default: min on Box, mean on
+        Discrete
+    :param max_grad_norm: largest norm of the gradient of the actor, and of that of the critics; None for no limit
+    :param execution: how gradient steps run: ``"eager"``, or ``"auto"`` for the fastest mode known to match it, which
+        is eager in this version
+    :raises ValueError: for an argument out of its range, or a target entropy out of reach
+    :raises TypeError: for an argument of the wrong type, or an action space without a policy
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    policy: SACPolicy
+    actor: Any
+    critic: Any
+    critic_target: Any
+    ent_coef_tensor: th.Tensor
+
+    def __init__(
+        self,
+        policy: str | type[SACPolicy],
+        env: GymEnv | str,
+        learning_rate: float | str | Schedule = 3e-4,
+        buffer_size: int = 1_000_000,  # 1e6
+        learning_starts: int = 100,
+        batch_size: int = 256,
+        tau: float = 0.005,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        ent_coef: str | float | Schedule = "auto",
+        target_update_interval: int = 1,
+        target_entropy: str | float | dict[str, Any] | EntropyTarget | Callable[[float], float] = "auto",
+        use_sde: bool = False,
+        sde_sample_freq: int = -1,
+        use_sde_at_warmup: bool = False,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        *,
+        actor_learning_rate: float | str | Schedule | None = None,
+        critic_learning_rate: float | str | Schedule | None = None,
+        ent_coef_learning_rate: float | str | Schedule | None = None,
+        ent_coef_bounds: tuple[float, float] | None = None,
+        policy_delay: int = 1,
+        entropy_in_critic: float = 1.0,
+        critic_reduction: str | None = None,
+        max_grad_norm: float | None = None,
+        execution: str = "auto",
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate,  # type: ignore[arg-type]  # parsed in _setup_lr_schedule
+            buffer_size,
+            learning_starts,
+            batch_size,
+            tau,
+            gamma,
+            train_freq,
+            gradient_steps,
+            action_noise,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            n_steps=n_steps,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            use_sde=use_sde,
+            sde_sample_freq=sde_sample_freq,
+            use_sde_at_warmup=use_sde_at_warmup,
+            support_multi_env=True,
+        )
+        self.target_entropy = target_entropy
+        self.log_ent_coef: th.Tensor | None = None
+        self.ent_coef = ent_coef
+        self.target_update_interval = target_update_interval
+        self.ent_coef_optimizer: th.optim.Optimizer | None = None
+        self.actor_learning_rate = actor_learning_rate
+        self.critic_learning_rate = critic_learning_rate
+        self.ent_coef_learning_rate = ent_coef_learning_rate
+        self.ent_coef_bounds = ent_coef_bounds
+        self.policy_delay = policy_delay
+        self.entropy_in_critic = entropy_in_critic
+        self.critic_reduction = critic_reduction
+        self.max_grad_norm = max_grad_norm
+        self.execution = execution
+
+        if _init_setup_model:
+            self._setup_model()
+
+    # ---------------------------------------------------------------- setup
+
+    def _setup_model(self) -> None:
+        head = make_head(self.action_space)
+        self._check_arguments(head)
+        super()._setup_model()
+        self._create_aliases()
+        self.head = head_of(self.policy)
+        self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
+        self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
+        self._setup_ent_coef()
+        self._setup_learning_rates()
+        self._run_step = execution_mode(self.execution)
+
+    def _check_arguments(self, head: ActionHead) -> None:
+        """Refuse what cannot work before anything is allocated."""
+        if self.action_noise is not None and not head.uses_action_noise:
+            raise ValueError(
+                f"action_noise is added to continuous actions, but the action space is {self.action_space}: "
+                "leave it out and explore through the policy's entropy (target_entropy, ent_coef)"
+            )
+        arguments.number_between("tau", self.tau, low=0, high=1)
+        arguments.number_between("gamma", self.gamma, low=0, high=1)
+        arguments.integer_from("batch_size", self.batch_size, low=1)
+        arguments.integer_from("gradient_steps", self.gradient_steps, low=-1)
+        arguments.integer_from("target_update_interval", self.target_update_interval, low=1)
+        arguments.integer_from("policy_delay", self.policy_delay, low=1)
+        arguments.number_between("entropy_in_critic", self.entropy_in_critic, low=0, high=1)
+        if self.critic_reduction is not None:
+            arguments.choice("critic_reduction", self.critic_reduction, ("min", "mean"))
+        if self.max_grad_norm is not None:
+            arguments.positive_number("max_grad_norm", self.max_grad_norm)
+        execution_mode(self.execution)
+
+    def _create_aliases(self) -> None:
+        self.actor = self.policy.actor
+        self.critic = self.policy.critic
+        self.critic_target = self.policy.critic_target
+
+    def _setup_lr_schedule(self) -> None:
+        self.lr_schedule = arguments.parse_schedule("learning_rate", self.learning_rate)
+
+    def _setup_learning_rates(self) -> None:
+        """Parse a schedule for each optimizer that the user gave one of its own."""
+        if self.ent_coef_learning_rate is not None and self.ent_coef_optimizer is None:
+            raise ValueError(
+                f"ent_coef_learning_rate={self.ent_coef_learning_rate!r} needs a learned coefficient, but "
+                f"ent_coef={self.ent_coef!r} is fixed: set ent_coef='auto' or leave the learning rate out"
+            )
+        self._separate_lr_schedules: dict[str, FloatSchedule] = {}
+        for name, optimizer in self._optimizers().items():
+            if (value := getattr(self, name)) is not None:
+                self._separate_lr_schedules[name] = arguments.parse_schedule(name, value)
+            update_learning_rate(optimizer, self._learning_rate(name))
+
+    def _optimizers(self) -> dict[str, th.optim.Optimizer]:
+        """By the name of the learning rate that is theirs."""
+        optimizers = {
+            "actor_learning_rate": self.actor.optimizer,
+            "critic_learning_rate": self.critic.optimizer,
+        }
+        if self.ent_coef_optimizer is not None:
+            optimizers["ent_coef_learning_rate"] = self.ent_coef_optimizer
+        return optimizers
+
+    def _setup_ent_coef(self) -> None:
+        """Create what SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
+        self.temperature = Temperature(self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults)
+        self.log_ent_coef, self.ent_coef_optimizer = None, None
+        if not self.temperature.learned:
+            self.ent_coef_tensor = th.tensor(self.temperature.initial_value, device=self.device)
+            return
+        for progress_remaining in np.linspace(1, 0, num=11):
+            self.temperature.aim(self._entropy_context(float(progress_remaining)))
+        # The logarithm is learned, as in SB3: https://github.com/rail-berkeley/softlearning/issues/37
+        initial_value = th.ones(1, device=self.device) * self.temperature.initial_value
+        self.log_ent_coef = th.log(initial_value).requires_grad_(True)
+        self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))
+
+    # ---------------------------------------------------------------- training
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        finite.check_observation(self._last_obs, "the reset of the environment")
+        self.temperature.start_run()
+        return result
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        source = f"the environment at step {self.num_timesteps}"
+        finite.check_reward(reward, source)
+        finite.check_observation(new_obs, source)
+        for index in np.flatnonzero(dones):
+            if "terminal_observation" in infos[index]:
+                finite.check_observation(infos[index]["terminal_observation"], source)
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """
+        Sample the replay buffer and take gradient steps on critics, actor and coefficient. Losses are fetched from the
+        device once, at the end.
+
+        :param gradient_steps: number of steps
+        :param batch_size: transitions per step
+        :raises ValueError: if the replay buffer holds NaN (looked for on the CPU), or a schedule or target given as a
+            function leaves its range; no step is taken with it
+        """
+        assert self.replay_buffer is not None
+        self.policy.set_training_mode(True)
+        self._update_learning_rates()
+        step = self._run_step(self._make_update())
+        metrics: list[Metrics] = []
+        for gradient_step in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            if self.device.type == "cpu":
+                finite.check_batch(batch)
+            metrics.append(
+                step(
+                    batch,
+                    update_actor=(self._n_updates + gradient_step + 1) % self.policy_delay == 0,
+                    # counted within this call, as in SB3
+                    update_target=gradient_step % self.target_update_interval == 0,
+                )
+            )
+        self._n_updates += gradient_steps
+        self._log_metrics(metrics)
+
+    def _update_learning_rates(self) -> None:
+        self.logger.record("train/learning_rate", self._learning_rate("learning_rate"))
+        for name, optimizer in self._optimizers().items():
+            update_learning_rate(optimizer, self._learning_rate(name))
+            if name in self._separate_lr_schedules:
+                self.logger.record(f"train/{name}", self._learning_rate(name))
+
+    def _learning_rate(self, name: str) -> float:
+        schedule = self._separate_lr_schedules.get(name, self.lr_schedule)
+        return arguments.evaluate_schedule(name, schedule, self._current_progress_remaining)
+
+    def _make_update(self) -> SoftUpdate:
+        progress_remaining = self._current_progress_remaining
+        if self.temperature.learned:
+            self.temperature.aim(self._entropy_context(progress_remaining))
+        elif not isinstance(self.ent_coef, float | int):  # a constant stays what the user may have put there
+            self.ent_coef_tensor.fill_(self.temperature.fixed_value(progress_remaining))
+        return SoftUpdate(
+            policy=self.policy,
+            head=self.head,
+            log_ent_coef=self.log_ent_coef,
+            ent_coef_optimizer=self.ent_coef_optimizer,
+            ent_coef_tensor=getattr(self, "ent_coef_tensor", None),
+            target_entropy=self.temperature.target_nats,
+            log_ent_coef_bounds=self.temperature.log_bounds,
+            gamma=self.gamma,
+            tau=self.tau,
+            entropy_in_critic=float(self.entropy_in_critic),
+            critic_reduction=self.critic_reduction or self.head.defaults.critic_reduction,
+            max_grad_norm=None if self.max_grad_norm is None else float(self.max_grad_norm),
+            use_sde=self.use_sde,
+            batch_norm_stats=self.batch_norm_stats,
+            batch_norm_stats_target=self.batch_norm_stats_target,
+        )
+
+    def _entropy_context(self, progress_remaining: float) -> EntropyContext:
+        return EntropyContext(
+            num_timesteps=self.num_timesteps,
+            progress_remaining=progress_remaining,
+            n_updates=self._n_updates,
+            action_dim=self.head.action_dim,
+            min_entropy=self.head.min_entropy,
+            max_entropy=self.head.max_entropy,
+        )
+
+    def _log_metrics(self, metrics: list[Metrics]) -> None:
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        if not metrics:
+            return
+        names = [name for step in metrics for name in step]
+        fetched = th.stack([value for step in metrics for value in step.values()]).cpu().double().numpy()
+        values: dict[str, list[float]] = defaultdict(list)
+        for name, value in zip(names, fetched, strict=True):
+            values[name].append(value)
+        for name, history in values.items():
+            self.logger.record(f"train/{name}", np.mean(history))
+        if "ent_coef_loss" in values:
+            self.logger.record("train/target_entropy", self.temperature.target_nats)
+            self.temperature.warn_of_held_bound(values["ent_coef"][-1])
+        if "entropy" in values:
+            self.temperature.target.observe(float(np.mean(values["entropy"])))
+
+    def learn(
+        self: SelfSoftAC,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "SoftAC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfSoftAC:
+        return super().learn(
+            total_timesteps=total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
+
+    # ---------------------------------------------------------------- files
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), *RESOLVED]
+
+    @classmethod
+    def load(
+        cls: type[SelfSoftAC],
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> SelfSoftAC:
+        """
+        Load a model saved by ``SoftAC.save``, or by ``stable_baselines3.SAC.save``.
+
+        :param path: path to the file (or a file-like)
+        :param env: the new environment to run the loaded model on (None for prediction only)
+        :param device: Device on which the code should run
+        :param custom_objects: objects to use instead of those in the file, by attribute name
+        :param print_system_info: Whether to print system info from the saved model and the current system
+        :param force_reset: Force call to ``reset()`` before training
+        :param kwargs: constructor arguments to change. ``ent_coef`` may turn a learned coefficient into a fixed one
+            and back; a learned one that stays learned keeps its value.
+        :return: new model instance with loaded parameters
+        """
+        ent_coef = kwargs.pop("ent_coef", None)
+        model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+        if ent_coef is not None:
+            model._change_ent_coef(ent_coef)
+        return model
+
+    def _change_ent_coef(self, ent_coef: str | float | Schedule) -> None:
+        was_learned = self.temperature.learned
+        self.ent_coef = ent_coef
+        parsed = parse_ent_coef(ent_coef, self.head.defaults.initial_ent_coef)
+        if not (was_learned and isinstance(parsed, LearnedEntCoef)):
+            self._setup_ent_coef()
+            self._setup_learning_rates()
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Load a replay buffer from a pickle file.
+
+        :param path: Path to the pickled replay buffer
+        :param truncate_last_traj: With ``HerReplayBuffer``, whether the last trajectory counts as finished
+        :raises ValueError: if it holds NaN; the model then keeps the buffer it had
+        """
+        before = getattr(self, "replay_buffer", None)  # users may have deleted it to free memory
+        super().load_replay_buffer(path, truncate_last_traj)
+        assert self.replay_buffer is not None
+        try:
+            finite.check_buffer(self.replay_buffer)
+        except ValueError:
+            self.replay_buffer = before
+            raise
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts = ["policy", "actor.optimizer", "critic.optimizer"]
+        if self.ent_coef_optimizer is not None:
+            return [*state_dicts, "ent_coef_optimizer"], ["log_ent_coef"]
+        return state_dicts, ["ent_coef_tensor"]

@@ -1,0 +1,158 @@
+"""The entropy coefficient as the user asked for it: learned or fixed, where it starts, what bounds it, which entropy it
+aims at. The tensors and the optimizer belong to the model, under SB3's names."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import FloatSchedule
+
+from sac_ext.arguments import (
+    as_number,
+    evaluate_schedule,
+    is_numeric,
+    number_between,
+    parse_schedule,
+    positive_number,
+)
+from sac_ext.entropy import EntropyContext, EntropyTarget, check_reachable, parse_entropy_target
+from sac_ext.heads import Defaults
+
+
+@dataclass(frozen=True)
+class LearnedEntCoef:
+    """The coefficient is trained, from this value on."""
+
+    initial_value: float
+
+
+def parse_ent_coef(value: str | float | Schedule, default_initial_value: float) -> LearnedEntCoef | FloatSchedule:
+    """
+    :param value: ``"auto"``, ``"auto_0.1"`` (learned, from 0.1 on), or a number, ``"lin_0.2"`` or function of the
+        progress remaining (fixed)
+    :param default_initial_value: where ``"auto"`` starts
+    :return: a schedule if it is fixed
+    :raises ValueError: for a negative coefficient, or an initial value that is not positive
+    """
+    if not isinstance(value, str) or not value.startswith("auto"):
+        return parse_schedule("ent_coef", value)
+    if value == "auto":
+        return LearnedEntCoef(default_initial_value)
+    prefix, _, initial_value = value.partition("_")
+    if prefix != "auto" or not is_numeric(initial_value):
+        raise ValueError(
+            f"ent_coef must be 'auto', 'auto_<initial value>' such as 'auto_0.1', or a number, got {value!r}"
+        )
+    return LearnedEntCoef(positive_number("the initial value in ent_coef", initial_value))
+
+
+def parse_ent_coef_bounds(value: Any) -> tuple[float, float]:
+    """
+    :param value: ``(low, high)``; ``high`` may be infinite
+    :raises ValueError: unless ``0 <= low < high``
+    """
+    try:
+        low, high = value
+    except (TypeError, ValueError):
+        raise ValueError(f"ent_coef_bounds must be a pair (low, high), got {value!r}") from None
+    low = number_between("the lower bound in ent_coef_bounds", low, low=0)
+    if high != math.inf:
+        high = as_number("the upper bound in ent_coef_bounds", high)
+    if low >= high:
+        raise ValueError(f"ent_coef_bounds must be (low, high) with low < high, got {value!r}")
+    return low, high
+
+
+class Temperature:
+    """
+    :param ent_coef: see :func:`parse_ent_coef`
+    :param ent_coef_bounds: ``(low, high)`` for a learned coefficient, or None for the default
+    :param target_entropy: see :func:`~sac_ext.entropy.parse_entropy_target`
+    :param defaults: those of the action space
+    :raises ValueError: for specs that do not parse, bounds on a fixed coefficient, or a start outside of the bounds
+    """
+
+    initial_value: float
+    schedule: FloatSchedule | None = None
+    """Of a fixed coefficient."""
+    log_bounds: tuple[float, float] | None = None
+    """Of the logarithm of a learned coefficient."""
+    target_nats = math.nan
+    """The entropy that a learned coefficient aims at, once :meth:`aim` has been called."""
+
+    def __init__(self, ent_coef: Any, ent_coef_bounds: Any, target_entropy: Any, defaults: Defaults) -> None:
+        self.target: EntropyTarget = parse_entropy_target(target_entropy, defaults.target_entropy)
+        self._at_bound_before = math.nan
+        self._warned: set[float] = set()
+        parsed = parse_ent_coef(ent_coef, defaults.initial_ent_coef)
+        if isinstance(parsed, LearnedEntCoef):
+            self.initial_value = parsed.initial_value
+            self._set_bounds(ent_coef, defaults.ent_coef_bounds if ent_coef_bounds is None else ent_coef_bounds)
+            return
+        if ent_coef_bounds is not None:
+            raise ValueError(
+                f"ent_coef_bounds={ent_coef_bounds!r} bound a learned coefficient, but ent_coef={ent_coef!r} is "
+                "fixed: set ent_coef='auto' or leave the bounds out"
+            )
+        self.schedule = parsed
+        self.initial_value = self.fixed_value(1.0)
+
+    @property
+    def learned(self) -> bool:
+        """Whether the coefficient is trained."""
+        return self.schedule is None
+
+    def fixed_value(self, progress_remaining: float) -> float:
+        """
+        :param progress_remaining: from 1 to 0
+        :return: a fixed coefficient
+        :raises ValueError: if a user's schedule gives a negative one
+        """
+        assert self.schedule is not None
+        return evaluate_schedule("ent_coef", self.schedule, progress_remaining)
+
+    def aim(self, context: EntropyContext) -> float:
+        """
+        Ask the target for its value and keep it as :attr:`target_nats`.
+
+        :param context: where training stands
+        :return: target in nats
+        :raises ValueError: if the action space cannot reach it
+        """
+        self.target_nats = check_reachable(self.target.value(context), context)
+        return self.target_nats
+
+    def start_run(self) -> None:
+        """Warn of each bound again."""
+        self._warned.clear()
+
+    def warn_of_held_bound(self, ent_coef: float) -> None:
+        """
+        Warn, once in a run for each bound, if the coefficient is where it was at the last call, and that is at a bound.
+
+        :param ent_coef: its value now
+        """
+        held = ent_coef == self._at_bound_before
+        self._at_bound_before = ent_coef
+        for bound in map(math.exp, self.log_bounds or ()):
+            if held and bound not in self._warned and math.isclose(ent_coef, bound, rel_tol=1e-5):
+                self._warned.add(bound)
+                warnings.warn(
+                    f"ent_coef is held at its bound {bound:.4g}: the entropy target of {self.target_nats:.4g} nats is "
+                    "not reached within ent_coef_bounds. Choose another target_entropy, wider ent_coef_bounds, or a "
+                    "fixed ent_coef",
+                    stacklevel=2,
+                )
+
+    def _set_bounds(self, ent_coef: Any, ent_coef_bounds: Any) -> None:
+        if ent_coef_bounds is None:
+            return
+        low, high = parse_ent_coef_bounds(ent_coef_bounds)
+        if not low <= self.initial_value <= high:
+            raise ValueError(
+                f"ent_coef={ent_coef!r} starts at {self.initial_value:g}, outside of ent_coef_bounds "
+                f"({low:g}, {high:g})"
+            )
+        self.log_bounds = (math.log(low) if low > 0 else -math.inf, math.log(high))

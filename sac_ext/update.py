@@ -1,0 +1,121 @@
+"""One gradient step of Soft Actor-Critic: in which order the losses, the optimizers and the target networks come.
+
+No replay buffer, no logger, no transfer to the host: what a step measured stays on the device.
+Shapes: ``B`` batch, ``C`` critics.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.utils import polyak_update
+from torch import nn
+
+from sac_ext import losses
+from sac_ext.heads import ActionHead
+
+Metrics = dict[str, th.Tensor]  # name -> (), on the device
+
+
+@dataclass
+class SoftUpdate:
+    """
+    The state one step works on and the numbers it goes by, read afresh from the algorithm for every ``train()``, so
+    that what users set on the model between two calls (``model.tau``, ``model.actor.optimizer``) takes effect.
+
+    :param policy: actor, critics and target critics, with an ``optimizer`` on the actor and on the critics
+    :param head: what the action space means for expectations and entropies
+    :param log_ent_coef: ``(1,)`` logarithm of the learned coefficient, or None where it is fixed
+    :param ent_coef_optimizer: its optimizer, or None where it is fixed
+    :param ent_coef_tensor: ``()`` the fixed coefficient, or None where it is learned
+    :param target_entropy: in nats; not a number where the coefficient is fixed
+    :param log_ent_coef_bounds: ``log_ent_coef`` is clamped into these after its step, or None
+    :param gamma: discount factor, for batches that bring no discounts of their own
+    :param tau: share of the critics in the new target critics
+    :param entropy_in_critic: weight of the entropy bonus in the TD target, 0 to 1
+    :param critic_reduction: ``"min"`` or ``"mean"``
+    :param max_grad_norm: the gradient of the actor, and that of the critics, is scaled down to this norm, or None
+    :param use_sde: draw a new gSDE exploration matrix at every step
+    """
+
+    policy: Any
+    head: ActionHead
+    log_ent_coef: th.Tensor | None
+    ent_coef_optimizer: th.optim.Optimizer | None
+    ent_coef_tensor: th.Tensor | None
+    target_entropy: float
+    log_ent_coef_bounds: tuple[float, float] | None
+    gamma: float
+    tau: float
+    entropy_in_critic: float
+    critic_reduction: str
+    max_grad_norm: float | None
+    use_sde: bool
+    batch_norm_stats: list[th.Tensor]
+    batch_norm_stats_target: list[th.Tensor]
+
+    def __call__(self, batch: ReplayBufferSamples, update_actor: bool, update_target: bool) -> Metrics:
+        """
+        :param batch: transitions, as SB3's replay buffers give them
+        :param update_actor: also train the actor and the coefficient (every ``policy_delay``-th step)
+        :param update_target: also move the target critics
+        :return: losses, coefficient and entropy of this step
+        """
+        if self.use_sde:
+            self.policy.actor.reset_noise()
+        ent_coef = self._ent_coef()  # all three losses use its value from before this step
+        metrics = {"ent_coef": ent_coef}
+
+        if update_actor:
+            pi = self.head.pi(self.policy.actor, batch.observations)
+            metrics["entropy"] = pi.entropy.detach().mean()
+            if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
+                loss = losses.ent_coef_loss(self.log_ent_coef, pi.entropy, self.target_entropy)
+                metrics["ent_coef_loss"] = self._descend(loss, self.ent_coef_optimizer)
+                if self.log_ent_coef_bounds is not None:
+                    self.log_ent_coef.data.clamp_(*self.log_ent_coef_bounds)
+
+        loss = self._critic_loss(batch, ent_coef)
+        metrics["critic_loss"] = self._descend(loss, self.policy.critic.optimizer, self.max_grad_norm)
+
+        if update_actor:
+            q = pi.expected_q(self.policy.critic, batch.observations, self._reduce)
+            loss = losses.actor_loss(q, pi.entropy, ent_coef)
+            metrics["actor_loss"] = self._descend(loss, self.policy.actor.optimizer, self.max_grad_norm)
+
+        if update_target:
+            polyak_update(self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau)
+            polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
+        return metrics
+
+    def _ent_coef(self) -> th.Tensor:
+        if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
+            return self.log_ent_coef.detach().exp().squeeze(0)
+        assert self.ent_coef_tensor is not None
+        return self.ent_coef_tensor
+
+    def _reduce(self, q_values: th.Tensor) -> th.Tensor:
+        return losses.reduce_critics(q_values, self.critic_reduction)
+
+    def _critic_loss(self, batch: ReplayBufferSamples, ent_coef: th.Tensor) -> th.Tensor:
+        with th.no_grad():
+            next_pi = self.head.pi(self.policy.actor, batch.next_observations)
+            next_q = next_pi.expected_q(self.policy.critic_target, batch.next_observations, self._reduce)
+            next_value = losses.soft_value(next_q, next_pi.entropy, ent_coef * self.entropy_in_critic)
+            discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
+            target = losses.td_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_value)
+        q_taken = self.head.q_taken(self.policy.critic, batch.observations, batch.actions)
+        return losses.critic_loss(q_taken, target)
+
+    @staticmethod
+    def _descend(loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
+        """Step ``optimizer`` down ``loss``; gradients are computed for its own parameters and for no others."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        gradients = th.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        optimizer.step()
+        return loss.detach()

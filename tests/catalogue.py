@@ -1,0 +1,62 @@
+"""What the tests run over: a new action or observation space is one line here."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+ACTIONS: dict[str, spaces.Space] = {
+    "box": spaces.Box(-2.0, 3.0, (2,), np.float32),
+    "box-2d": spaces.Box(-1.0, 1.0, (2, 2), np.float32),
+    "discrete": spaces.Discrete(4),
+    "discrete-start": spaces.Discrete(3, start=-1),
+}
+DISCRETE = [name for name in ACTIONS if name.startswith("discrete")]
+
+OBSERVATIONS: dict[str, tuple[spaces.Space, str]] = {
+    "vector": (spaces.Box(-1.0, 1.0, (3,), np.float32), "MlpPolicy"),
+    "discrete": (spaces.Discrete(5), "MlpPolicy"),
+    "image": (spaces.Box(0, 255, (36, 36, 1), np.uint8), "CnnPolicy"),
+    "dict": (
+        spaces.Dict(
+            {
+                "vector": spaces.Box(-1.0, 1.0, (3,), np.float32),
+                "image": spaces.Box(0, 255, (36, 36, 1), np.uint8),
+            }
+        ),
+        "MultiInputPolicy",
+    ),
+}
+
+SMALL: dict[str, Any] = {"net_arch": [16]}
+SMALL_CNN: dict[str, Any] = {"net_arch": [16], "features_extractor_kwargs": {"features_dim": 16}}
+SMALL_DICT: dict[str, Any] = {"net_arch": [16], "features_extractor_kwargs": {"cnn_output_dim": 16}}
+
+
+def small_networks(observations: str) -> dict[str, Any]:
+    return {"image": SMALL_CNN, "dict": SMALL_DICT}.get(observations, SMALL)
+
+
+class RandomEnv(gym.Env):
+    """Random observations, rewards that depend on the action, some terminations; refuses actions it does not know."""
+
+    def __init__(self, observations: str = "vector", actions: str = "box", episode_length: int = 12) -> None:
+        self.observation_space = OBSERVATIONS[observations][0]
+        self.action_space = ACTIONS[actions]
+        self.episode_length = episode_length
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        if seed is not None:
+            self.observation_space.seed(seed)
+        self.step_count = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
+        self.step_count += 1
+        reward = float(np.sum(action)) + float(self.np_random.normal())
+        terminated = bool(self.np_random.random() < 0.05)
+        truncated = self.step_count >= self.episode_length
+        return self.observation_space.sample(), reward, terminated, truncated, {}

@@ -1,0 +1,193 @@
+"""Learning rates, schedules and what is refused at the door."""
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.sac.policies import SACPolicy
+
+from sac_ext import SoftAC
+from sac_ext.arguments import parse_schedule
+from sac_ext.temperature import LearnedEntCoef, parse_ent_coef
+from tests.catalogue import SMALL, RandomEnv
+
+
+def make(actions: str = "box", policy: Any = "MlpPolicy", **kwargs: Any) -> SoftAC:
+    return SoftAC(policy, RandomEnv(actions=actions), **{"policy_kwargs": SMALL, "learning_starts": 10} | kwargs)
+
+
+@pytest.mark.parametrize(
+    ("value", "at_start", "halfway"),
+    [
+        (3e-4, 3e-4, 3e-4),
+        (0, 0.0, 0.0),
+        (np.float32(0.5), 0.5, 0.5),
+        ("3e-4", 3e-4, 3e-4),
+        ("lin_1e-3", 1e-3, 5e-4),
+        (lambda progress: progress**2, 1.0, 0.25),
+        (LinearSchedule(1.0, 0.0, 0.5), 1.0, 0.0),
+    ],
+)
+def test_schedules(value: Any, at_start: float, halfway: float) -> None:
+    schedule = parse_schedule("learning_rate", value)
+    assert schedule(1.0) == pytest.approx(at_start)
+    assert schedule(0.5) == pytest.approx(halfway, abs=1e-12)
+
+
+@given(st.one_of(st.text(), st.floats(), st.text().map("lin_{}".format), st.text().map("auto_{}".format)))
+def test_any_spec_parses_or_is_a_value_error(value: Any) -> None:
+    for parse in (lambda: parse_schedule("x", value), lambda: parse_ent_coef(value, 1.0)):
+        try:
+            parsed = parse()
+        except ValueError:
+            continue
+        number = parsed.initial_value if isinstance(parsed, LearnedEntCoef) else parsed(1.0)
+        assert math.isfinite(number)
+        assert number >= 0
+
+
+def test_learning_rates_are_separate() -> None:
+    model = make(
+        learning_rate=1e-3,
+        actor_learning_rate="lin_4e-4",
+        ent_coef_learning_rate=lambda progress: 2e-3 * progress,
+        seed=0,
+    )
+    rates = [model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer]
+    assert [optimizer.param_groups[0]["lr"] for optimizer in rates] == pytest.approx([4e-4, 1e-3, 2e-3])
+    model.learn(20, log_interval=1000)
+    model._current_progress_remaining = 0.5
+    model.train(gradient_steps=1, batch_size=8)
+    assert [optimizer.param_groups[0]["lr"] for optimizer in rates] == pytest.approx([2e-4, 1e-3, 1e-3])
+    logged = model.logger.name_to_value
+    assert logged["train/learning_rate"] == 1e-3
+    assert logged["train/actor_learning_rate"] == pytest.approx(2e-4)
+    assert logged["train/ent_coef_learning_rate"] == pytest.approx(1e-3)
+    assert "train/critic_learning_rate" not in logged
+
+
+def test_one_learning_rate_as_a_linear_string() -> None:
+    model = make(learning_rate="lin_1e-3").learn(20, log_interval=1000)
+    assert model.logger.name_to_value["train/learning_rate"] == pytest.approx(0.0, abs=1e-12)
+    assert model.learning_rate == "lin_1e-3"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"learning_rate": -1e-3}, "learning_rate must be >= 0, got -0.001"),
+        ({"actor_learning_rate": -1e-3}, "actor_learning_rate must be >= 0"),
+        ({"critic_learning_rate": "lin_-1"}, "critic_learning_rate must be >= 0"),
+        ({"critic_learning_rate": "linear"}, "must be a number, 'lin_<number>' or a function"),
+        ({"ent_coef_learning_rate": math.nan}, "ent_coef_learning_rate must be finite"),
+        ({"actor_learning_rate": lambda _: -1.0}, "actor_learning_rate .*must be >= 0, got -1.0"),
+        ({"ent_coef": 0.1, "ent_coef_learning_rate": 1e-3}, "needs a learned coefficient"),
+        ({"ent_coef": -0.1}, "ent_coef must be >= 0"),
+        ({"ent_coef": "auto_0"}, "initial value in ent_coef must be greater than 0"),
+        ({"ent_coef": "auto_"}, "'auto_<initial value>'"),
+        ({"ent_coef": "automatic"}, "'auto_<initial value>'"),
+        ({"ent_coef": "some"}, "ent_coef must be a number"),
+        ({"ent_coef_bounds": (2.0, 0.5)}, "low < high"),
+        ({"ent_coef_bounds": (0.5, 0.5)}, "low < high"),
+        ({"ent_coef_bounds": (-1.0, 0.5)}, "lower bound in ent_coef_bounds must be >= 0"),
+        ({"ent_coef_bounds": 0.5}, r"pair \(low, high\)"),
+        ({"ent_coef_bounds": (0.1, 0.5)}, r"starts at 1, outside of ent_coef_bounds \(0.1, 0.5\)"),
+        ({"ent_coef_bounds": (0.1, 0.5), "ent_coef": 0.2}, "bound a learned coefficient"),
+        ({"policy_delay": 0}, "policy_delay must be >= 1, got 0"),
+        ({"entropy_in_critic": 1.5}, "entropy_in_critic must be between 0 and 1, got 1.5"),
+        ({"entropy_in_critic": -0.1}, "entropy_in_critic must be between 0 and 1"),
+        ({"critic_reduction": "max"}, "critic_reduction must be one of 'min', 'mean', got 'max'"),
+        ({"max_grad_norm": 0}, "max_grad_norm must be greater than 0"),
+        ({"execution": "jit"}, "execution must be one of 'auto', 'eager', got 'jit'"),
+        ({"tau": 1.5}, "tau must be between 0 and 1"),
+        ({"gamma": -0.1}, "gamma must be between 0 and 1"),
+        ({"batch_size": 0}, "batch_size must be >= 1"),
+        ({"gradient_steps": -2}, "gradient_steps must be >= -1"),
+        ({"target_update_interval": 0}, "target_update_interval must be >= 1"),
+    ],
+)
+def test_values_out_of_range(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"policy_delay": 1.5}, {"policy_delay": True}, {"entropy_in_critic": None}, {"actor_learning_rate": []}]
+)
+def test_values_of_a_wrong_type(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=next(iter(kwargs))):
+        make(**kwargs)
+
+
+def test_a_schedule_that_turns_negative_stops_training_before_the_step() -> None:
+    model = make(actor_learning_rate=lambda progress: progress - 0.5, seed=0)
+    with pytest.raises(ValueError, match=r"actor_learning_rate \(at progress_remaining=0\.4"):
+        model.learn(100)
+    before = {name: value.clone() for name, value in model.policy.state_dict().items()}
+    with pytest.raises(ValueError, match="actor_learning_rate"):
+        model.train(gradient_steps=1, batch_size=8)
+    assert all((before[name] == value).all() for name, value in model.policy.state_dict().items())
+
+
+class OtherSpaceEnv(RandomEnv):
+    def __init__(self, action_space: spaces.Space) -> None:
+        super().__init__()
+        self.action_space = action_space
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple((spaces.Discrete(2), spaces.Discrete(3))),
+        spaces.Dict({"a": spaces.Discrete(2)}),
+        spaces.MultiDiscrete(np.array([[2, 3], [3, 2]])),
+        spaces.Text(3),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+def test_unsupported_action_spaces_name_what_is_supported(space: spaces.Space) -> None:
+    with pytest.raises(TypeError, match="supported are Box and Discrete") as error:
+        SoftAC("MlpPolicy", OtherSpaceEnv(space))
+    assert str(space) in str(error.value)
+
+
+def test_a_single_action_leaves_nothing_to_learn() -> None:
+    with pytest.raises(ValueError, match=r"cannot be reached.*fixed ent_coef"):
+        SoftAC("MlpPolicy", OtherSpaceEnv(spaces.Discrete(1)))
+    SoftAC("MlpPolicy", OtherSpaceEnv(spaces.Discrete(1)), ent_coef=0.1, policy_kwargs=SMALL)
+
+
+def test_action_noise_on_discrete_actions() -> None:
+    with pytest.raises(ValueError, match="action_noise is added to continuous actions"):
+        make("discrete", action_noise=NormalActionNoise(np.zeros(1), np.ones(1)))
+
+
+@pytest.mark.parametrize("option", [{"log_std_init": -2}, {"use_expln": True}, {"clip_mean": 1.0}])
+def test_options_of_a_gaussian_policy_on_discrete_actions(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="shapes a Gaussian policy"):
+        make("discrete", policy_kwargs=SMALL | option)
+
+
+def test_sb3s_own_policy_works_on_box_and_is_refused_on_discrete() -> None:
+    make(policy=SACPolicy).learn(20)
+    with pytest.raises(TypeError, match=r"needs a CategoricalActor: derive the policy from sac_ext\.MlpPolicy"):
+        make("discrete", policy=SACPolicy)
+
+
+def test_unknown_policy_and_environment() -> None:
+    with pytest.raises(ValueError, match="Policy MlpPolic unknown"):
+        make(policy="MlpPolic")
+    with pytest.raises(gym.error.NameNotFound):
+        SoftAC("MlpPolicy", "NoSuchEnv-v0")
+
+
+def test_dict_observations_need_the_multi_input_policy() -> None:
+    with pytest.raises(ValueError, match="must use `MultiInputPolicy`"):
+        SoftAC("MlpPolicy", RandomEnv("dict"))

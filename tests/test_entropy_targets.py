@@ -1,0 +1,162 @@
+"""Entropy targets: values, specs, and what is refused."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sac_ext import (
+    CallableTarget,
+    ConstantTarget,
+    EntropyContext,
+    EntropyTarget,
+    FractionTarget,
+    PerDimTarget,
+    SoftAC,
+)
+from sac_ext.entropy import KINDS, check_reachable, parse_entropy_target
+from tests.catalogue import SMALL, RandomEnv
+
+BOX = EntropyContext(0, 1.0, 0, action_dim=3, min_entropy=-math.inf, max_entropy=3 * math.log(2))
+DISCRETE = EntropyContext(0, 1.0, 0, action_dim=1, min_entropy=0.0, max_entropy=math.log(4))
+
+
+@pytest.mark.parametrize(
+    ("spec", "target"),
+    [
+        ("auto", ConstantTarget(-2.0)),
+        (-1.5, ConstantTarget(-1.5)),
+        (1, ConstantTarget(1.0)),
+        ("-1.5", ConstantTarget(-1.5)),
+        ("1e-1", ConstantTarget(0.1)),
+        ("constant:0.3", ConstantTarget(0.3)),
+        ({"kind": "constant", "value": 0.3}, ConstantTarget(0.3)),
+        ("per_dim", PerDimTarget(1.0)),
+        ("per_dim:0.5", PerDimTarget(0.5)),
+        ({"kind": "per_dim"}, PerDimTarget(1.0)),
+        ({"kind": "per_dim", "scale": "5e-1"}, PerDimTarget(0.5)),
+        ("fraction:0.5", FractionTarget(0.5)),
+        ({"kind": "fraction", "rho": 0.98}, FractionTarget(0.98)),
+        (FractionTarget(0.2), FractionTarget(0.2)),
+    ],
+)
+def test_specs(spec: Any, target: EntropyTarget) -> None:
+    assert parse_entropy_target(spec, default_nats=-2.0) == target
+
+
+def test_values() -> None:
+    assert ConstantTarget(-3.0).value(BOX) == -3.0
+    assert PerDimTarget().value(BOX) == -3.0
+    assert PerDimTarget(0.5).value(BOX) == -1.5
+    assert FractionTarget(0.5).value(DISCRETE) == pytest.approx(math.log(2))
+    assert CallableTarget(lambda progress: 2 * progress).value(replace(BOX, progress_remaining=0.25)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("fractoin:0.5", "did you mean 'fraction'"),
+        ("atuo", "did you mean 'auto'"),
+        ({"kind": "per-dim"}, "did you mean 'per_dim'"),
+        ("x", "constant, per_dim, fraction"),
+        ({"kind": ["fraction"]}, "not known"),
+        ({"rho": 0.5}, "needs a 'kind', one of constant, per_dim, fraction"),
+        ({"kind": "fraction", "scale": 0.5}, "takes the keys rho, got scale"),
+        ({"kind": "fraction"}, "takes the keys rho, got none"),
+        ("fraction", "takes the keys rho, got none"),
+        ("fraction:1.1", "rho of a fraction target_entropy must be between 0 and 1, got 1.1"),
+        ("fraction:0", "must be greater than 0"),
+        ("fraction:half", "must be a number, got the string 'half'"),
+        ("nan", "must be finite"),
+        (math.inf, "must be finite"),
+    ],
+)
+def test_bad_specs(spec: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_entropy_target(spec, default_nats=0.1)
+
+
+@pytest.mark.parametrize("spec", [None, True, [0.5]])
+def test_specs_of_a_wrong_type(spec: Any) -> None:
+    with pytest.raises(TypeError, match="target_entropy must be a number"):
+        parse_entropy_target(spec, default_nats=0.1)
+
+
+@given(st.one_of(st.text(), st.builds("{}:{}".format, st.sampled_from(sorted(KINDS)), st.text())))
+def test_any_string_is_a_target_or_a_value_error(spec: str) -> None:
+    try:
+        target = parse_entropy_target(spec, default_nats=0.1)
+    except ValueError:
+        return
+    assert isinstance(target, EntropyTarget)
+
+
+@pytest.mark.parametrize("nats", [-0.1, 0.0, math.log(4) + 0.01])
+def test_discrete_range(nats: float) -> None:
+    with pytest.raises(ValueError, match=r"cannot be reached: .* above 0 and at most 1\.386"):
+        check_reachable(nats, DISCRETE)
+
+
+def test_box_range() -> None:
+    assert check_reachable(-100.0, BOX) == -100.0
+    with pytest.raises(ValueError, match=r"at most 2\.079"):
+        check_reachable(2.1, BOX)
+
+
+def test_a_share_means_nothing_on_box() -> None:
+    with pytest.raises(ValueError, match="per_dim"):
+        SoftAC("MlpPolicy", RandomEnv(), target_entropy="fraction:0.5")
+
+
+def test_minus_the_dimension_is_unreachable_on_discrete() -> None:
+    with pytest.raises(ValueError, match="cannot be reached"):
+        SoftAC("MlpPolicy", RandomEnv(actions="discrete"), target_entropy="per_dim")
+
+
+def test_a_function_that_leaves_the_range_later_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"target_entropy of 1\.4 nats cannot be reached"):
+        SoftAC("MlpPolicy", RandomEnv(actions="discrete"), target_entropy=lambda progress: 1.5 - progress)
+
+
+@dataclass
+class Own(EntropyTarget):
+    """A user's target: follows progress, remembers what was measured."""
+
+    seen: list[float]
+
+    def value(self, context: EntropyContext) -> float:
+        assert context.max_entropy == pytest.approx(math.log(4))
+        return 1.0 if context.num_timesteps < 40 else 0.5
+
+    def observe(self, mean_entropy: float) -> None:
+        self.seen.append(mean_entropy)
+
+
+def test_a_target_of_ones_own_is_asked_and_told() -> None:
+    target = Own(seen=[])
+    model = SoftAC(
+        "MlpPolicy",
+        RandomEnv(actions="discrete"),
+        target_entropy=target,
+        learning_starts=10,
+        batch_size=8,
+        policy_kwargs=SMALL,
+    )
+    model.learn(30, log_interval=1000)
+    assert model.logger.name_to_value["train/target_entropy"] == 1.0
+    assert len(target.seen) == 20
+    assert target.seen[-1] == model.logger.name_to_value["train/entropy"]
+    assert all(0 < entropy <= math.log(4) for entropy in target.seen)
+    model.learn(20, reset_num_timesteps=False, log_interval=1000)
+    assert model.logger.name_to_value["train/target_entropy"] == 0.5
+
+
+def test_defaults_by_space() -> None:
+    box = SoftAC("MlpPolicy", RandomEnv(), policy_kwargs=SMALL)
+    discrete = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), policy_kwargs=SMALL)
+    assert box.temperature.target_nats == -2.0
+    assert discrete.temperature.target_nats == pytest.approx(0.5 * math.log(4))
+    assert box.target_entropy == discrete.target_entropy == "auto"  # what the user passed stays

@@ -1,0 +1,241 @@
+"""Files cross between SAC and SoftAC, and every save and load function works on every action space."""
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3 import SAC, HerReplayBuffer
+from stable_baselines3.common.envs import BitFlippingEnv
+
+from sac_ext import FractionTarget, MlpPolicy, SoftAC
+from tests.catalogue import ACTIONS, SMALL, RandomEnv
+from tests.compare import assert_equal, assert_same_models
+
+KWARGS: dict[str, Any] = {
+    "seed": 1,
+    "device": "cpu",
+    "learning_starts": 20,
+    "batch_size": 16,
+    "buffer_size": 500,
+    "policy_kwargs": SMALL,
+}
+
+
+def trained(algorithm: type = SoftAC, actions: str = "box", steps: int = 60, **kwargs: Any) -> Any:
+    return algorithm("MlpPolicy", RandomEnv(actions=actions), **KWARGS | kwargs).learn(steps)
+
+
+def observation_batch() -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (6, 3)).astype(np.float32)
+
+
+def assert_same_predictions(left: Any, right: Any) -> None:
+    expected, actual = (model.predict(observation_batch(), deterministic=True)[0] for model in (left, right))
+    np.testing.assert_array_equal(expected, actual)
+
+
+@pytest.mark.parametrize("writer", [SAC, SoftAC])
+@pytest.mark.parametrize("options", [{}, {"ent_coef": 0.2}, {"use_sde": True}], ids=["learned", "fixed", "gsde"])
+def test_a_file_crosses_over_and_trains_on_to_the_same_numbers(
+    tmp_path: Path, writer: type, options: dict[str, Any]
+) -> None:
+    written = trained(writer, **options)
+    written.save(tmp_path / "model")
+    written.save_replay_buffer(tmp_path / "buffer")
+    ends = []
+    for reader in (SAC, SoftAC):
+        model = reader.load(tmp_path / "model.zip", env=RandomEnv(), device="cpu")
+        assert_same_models(written, model)
+        assert_same_predictions(written, model)
+        model.load_replay_buffer(tmp_path / "buffer")
+        model.set_random_seed(5)
+        ends.append(model.learn(30, reset_num_timesteps=False))
+    assert_same_models(*ends)
+    assert ends[0]._n_updates == written._n_updates + 30
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+class TestEveryActionSpace:
+    def test_save_load_train_on(self, tmp_path: Path, actions: str) -> None:
+        model = trained(actions=actions)
+        model.save(tmp_path / "model")
+        loaded = SoftAC.load(tmp_path / "model", env=RandomEnv(actions=actions))
+        assert_same_models(model, loaded)
+        assert_same_predictions(model, loaded)
+        loaded.learn(30, reset_num_timesteps=False)
+        assert loaded.num_timesteps == 90
+
+    def test_loading_equals_never_having_stopped(self, actions: str) -> None:
+        model, file, buffer = trained(actions=actions), io.BytesIO(), io.BytesIO()
+        model.save(file)
+        model.save_replay_buffer(buffer)
+        file.seek(0)
+        buffer.seek(0)
+        resumed = SoftAC.load(file)
+        resumed.load_replay_buffer(buffer)
+        for each in (model, resumed):
+            each.set_random_seed(7)
+            each._logger = model.logger
+            each.train(gradient_steps=5, batch_size=16)
+        assert_same_models(model, resumed)
+
+    def test_without_an_environment(self, tmp_path: Path, actions: str) -> None:
+        model = trained(actions=actions)
+        model.save(tmp_path / "model")
+        loaded = SoftAC.load(tmp_path / "model")
+        assert loaded.env is None
+        assert_same_predictions(model, loaded)
+        with pytest.raises(AssertionError, match="environment"):
+            loaded.learn(1)
+        loaded.set_env(RandomEnv(actions=actions))
+        loaded.learn(1)
+
+    def test_get_and_set_parameters(self, tmp_path: Path, actions: str) -> None:
+        model, other = trained(actions=actions), trained(actions=actions, steps=25)
+        other.set_parameters(model.get_parameters())
+        assert_equal(model.get_parameters(), other.get_parameters())
+        model.save(tmp_path / "model")
+        third = trained(actions=actions, steps=25)
+        third.set_parameters(tmp_path / "model.zip")
+        assert_same_predictions(model, third)
+        with pytest.raises(ValueError, match="do not match"):
+            other.set_parameters({"policy": model.policy.state_dict()}, exact_match=True)
+        other.set_parameters({"policy": model.policy.state_dict()}, exact_match=False)
+
+    def test_custom_objects(self, tmp_path: Path, actions: str) -> None:
+        trained(actions=actions).save(tmp_path / "model")
+        loaded = SoftAC.load(tmp_path / "model", custom_objects={"learning_rate": 0.0, "lr_schedule": lambda _: 0.0})
+        assert loaded.actor.optimizer.param_groups[0]["lr"] == 3e-4  # as in SB3, the optimizer's own state wins
+        assert loaded.lr_schedule(1.0) == 0.0
+
+    def test_replay_buffer(self, tmp_path: Path, actions: str) -> None:
+        model = trained(actions=actions)
+        model.save_replay_buffer(tmp_path / "buffer")
+        other = SoftAC("MlpPolicy", RandomEnv(actions=actions), **KWARGS)
+        other.load_replay_buffer(tmp_path / "buffer")
+        np.testing.assert_array_equal(other.replay_buffer.actions, model.replay_buffer.actions)
+        other.learn(30)
+
+    def test_policy_alone(self, tmp_path: Path, actions: str) -> None:
+        model = trained(actions=actions)
+        model.policy.save(str(tmp_path / "policy"))
+        policy = MlpPolicy.load(str(tmp_path / "policy"))
+        assert_same_predictions(model, policy)
+
+    def test_actor_alone(self, tmp_path: Path, actions: str) -> None:
+        model = trained(actions=actions)
+        model.actor.save(str(tmp_path / "actor"))
+        actor = type(model.actor).load(str(tmp_path / "actor"))
+        assert_same_predictions(model, actor)
+
+    def test_exclude_and_include(self, tmp_path: Path, actions: str) -> None:
+        model = trained(actions=actions)
+        model.save(tmp_path / "model", exclude=["learning_rate"])
+        assert SoftAC.load(tmp_path / "model").learning_rate == 3e-4
+
+
+def test_every_argument_survives(tmp_path: Path) -> None:
+    given = {
+        "actor_learning_rate": "lin_1e-3",
+        "critic_learning_rate": 2e-3,
+        "ent_coef_learning_rate": 3e-3,
+        "target_entropy": {"kind": "fraction", "rho": 0.7},
+        "ent_coef": "auto_0.3",
+        "ent_coef_bounds": (0.01, 2.0),
+        "policy_delay": 2,
+        "entropy_in_critic": 0.5,
+        "critic_reduction": "min",
+        "max_grad_norm": 0.5,
+        "execution": "eager",
+    }
+    trained(actions="discrete", **given).save(tmp_path / "model")
+    loaded = SoftAC.load(tmp_path / "model")
+    for name, value in given.items():
+        kept = getattr(loaded, name)
+        assert kept == (list(value) if isinstance(value, tuple) else value), name  # JSON has no tuples
+    assert loaded.temperature.log_bounds == pytest.approx((math.log(0.01), math.log(2.0)))
+    assert loaded.temperature.target_nats == pytest.approx(0.7 * math.log(4))
+
+
+def test_a_target_object_survives(tmp_path: Path) -> None:
+    trained(actions="discrete", target_entropy=FractionTarget(0.3)).save(tmp_path / "model")
+    assert SoftAC.load(tmp_path / "model").target_entropy == FractionTarget(0.3)
+
+
+def test_arguments_changed_on_load(tmp_path: Path) -> None:
+    trained(actions="discrete").save(tmp_path / "model")
+    loaded = SoftAC.load(
+        tmp_path / "model",
+        env=RandomEnv(actions="discrete"),
+        actor_learning_rate="1e-4",
+        target_entropy="fraction:0.9",
+        policy_delay=3,
+    )
+    loaded.learn(30)
+    assert loaded.actor.optimizer.param_groups[0]["lr"] == 1e-4
+    assert loaded.critic.optimizer.param_groups[0]["lr"] == 3e-4
+    assert loaded.logger.name_to_value["train/target_entropy"] == pytest.approx(0.9 * math.log(4))
+    with pytest.raises(ValueError, match="policy_delay must be >= 1"):
+        SoftAC.load(tmp_path / "model", policy_delay=0)
+
+
+def test_a_learned_coefficient_can_be_fixed_on_load_and_back(tmp_path: Path) -> None:
+    trained().save(tmp_path / "learned")
+    fixed = SoftAC.load(tmp_path / "learned", env=RandomEnv(), ent_coef=0.05)
+    fixed.learn(30)
+    assert fixed.logger.name_to_value["train/ent_coef"] == pytest.approx(0.05)
+    fixed.save(tmp_path / "fixed")
+    assert SoftAC.load(tmp_path / "fixed").ent_coef_tensor.item() == pytest.approx(0.05)
+    changed = SoftAC.load(tmp_path / "fixed", ent_coef=0.3)
+    assert changed.ent_coef_tensor.item() == pytest.approx(0.3)
+    learned = SoftAC.load(tmp_path / "fixed", ent_coef="auto_0.4")
+    assert learned.log_ent_coef.detach().exp().item() == pytest.approx(0.4)
+    learned.save(tmp_path / "learned-again")
+
+
+def test_a_coefficient_that_stays_learned_keeps_its_value_on_load(tmp_path: Path) -> None:
+    model = trained(ent_coef="auto_0.1")
+    model.save(tmp_path / "model")
+    loaded = SoftAC.load(tmp_path / "model", ent_coef="auto")
+    assert th.equal(loaded.log_ent_coef, model.log_ent_coef)
+    assert loaded.log_ent_coef.item() != pytest.approx(math.log(0.1), abs=1e-6)
+
+
+def test_her_buffer_can_be_reloaded_after_the_model_gave_its_own_up(tmp_path: Path) -> None:
+    env = BitFlippingEnv(n_bits=4, continuous=True, max_steps=4)
+    model = SoftAC(
+        "MultiInputPolicy", env, replay_buffer_class=HerReplayBuffer, learning_starts=20, policy_kwargs=SMALL
+    )
+    model.learn(40)
+    model.save_replay_buffer(tmp_path / "buffer")
+    del model.replay_buffer
+    model.load_replay_buffer(tmp_path / "buffer", truncate_last_traj=False)
+    model.learn(20)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_between_devices(tmp_path: Path, actions: str) -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions=actions), **KWARGS | {"device": "cuda"}).learn(60)
+    model.save(tmp_path / "model")
+    on_cpu = SoftAC.load(tmp_path / "model", env=RandomEnv(actions=actions), device="cpu")
+    assert {parameter.device.type for parameter in on_cpu.policy.parameters()} == {"cpu"}
+    assert_same_predictions(model, on_cpu)
+    on_cpu.learn(30)
+    on_cpu.save(tmp_path / "cpu")
+    SoftAC.load(tmp_path / "cpu", env=RandomEnv(actions=actions), device="cuda").learn(30)
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_no_tensor_is_pickled_into_the_data(tmp_path: Path, actions: str) -> None:
+    """A pickled tensor remembers its device, and the file could not be loaded elsewhere."""
+    model = trained(actions=actions)
+    pickled = set(model.__dict__) - set(model._excluded_save_params())
+    pickled -= {name.split(".")[0] for names in model._get_torch_save_params() for name in names}
+    for name in pickled:
+        assert not isinstance(getattr(model, name), th.Tensor | th.nn.Module | th.optim.Optimizer), name

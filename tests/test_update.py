@@ -1,0 +1,257 @@
+"""One gradient step: what each loss may change, and what each option does."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.logger import configure
+from torch.testing import assert_close
+
+from sac_ext import SoftAC, losses
+from sac_ext.update import SoftUpdate
+from tests.catalogue import ACTIONS, SMALL, RandomEnv
+from tests.compare import assert_equal
+
+
+def ready(actions: str = "box", **kwargs: Any) -> SoftAC:
+    """A model with 40 random transitions, before its first update."""
+    options: dict[str, Any] = {"seed": 0, "learning_starts": 40, "buffer_size": 500, "policy_kwargs": SMALL}
+    model = SoftAC("MlpPolicy", RandomEnv(actions=actions), **options | kwargs)
+    model.learn(40)
+    assert model._n_updates == 0
+    model.set_logger(configure(None, []))
+    return model
+
+
+def snapshot(model: SoftAC) -> dict[str, Any]:
+    coefficient = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach()
+    networks = {name: getattr(model, name).state_dict() for name in ("actor", "critic", "critic_target")}
+    return copy.deepcopy(networks | {"ent_coef": coefficient})
+
+
+def changed_by(model: SoftAC, **step: bool) -> set[str]:
+    before = snapshot(model)
+    model._make_update()(model.replay_buffer.sample(16), **step)
+    after = snapshot(model)
+    return {name for name in before if not same(before[name], after[name])}
+
+
+def same(left: Any, right: Any) -> bool:
+    try:
+        assert_equal(left, right)
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+class TestGradientsReachOnlyWhatTheyShould:
+    def test_full_step(self, actions: str) -> None:
+        changed = changed_by(ready(actions), update_actor=True, update_target=True)
+        assert changed == {"actor", "critic", "critic_target", "ent_coef"}
+
+    def test_delayed_step_changes_the_critics_only(self, actions: str) -> None:
+        assert changed_by(ready(actions), update_actor=False, update_target=False) == {"critic"}
+
+    def test_targets_move_only_when_asked(self, actions: str) -> None:
+        changed = changed_by(ready(actions), update_actor=False, update_target=True)
+        assert changed == {"critic", "critic_target"}
+
+    def test_losses_leave_gradients_on_their_own_parameters(self, actions: str) -> None:
+        """With learning rates of 0 for the others, each loss changes its own parameters alone."""
+        for name, network in (("actor", "actor"), ("critic", "critic"), ("ent_coef", "ent_coef")):
+            rates = {f"{other}_learning_rate": 0.0 for other in ("actor", "critic", "ent_coef")}
+            model = ready(actions, **rates | {f"{name}_learning_rate": 1e-2})
+            before = snapshot(model)
+            model.train(gradient_steps=1, batch_size=16)
+            after = snapshot(model)
+            before.pop("critic_target"), after.pop("critic_target")
+            assert {key for key in before if not same(before[key], after[key])} == {network}
+
+    def test_frozen_parameters_stay(self, actions: str) -> None:
+        model = ready(actions)
+        frozen = [*model.actor.latent_pi.parameters(), *model.critic.qf0.parameters()]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        before = copy.deepcopy(frozen)
+        model.train(gradient_steps=2, batch_size=16)
+        assert_equal(before, frozen)
+
+
+def test_the_discrete_actor_gradient_is_the_exact_one() -> None:
+    """``d/dlogits`` of ``sum_a pi (alpha log pi - Q)`` by autograd on a plain table."""
+    model = ready("discrete", ent_coef=0.3, critic_learning_rate=0.0, max_grad_norm=None)
+    batch = model.replay_buffer.sample(16)
+    with th.no_grad():
+        q = th.stack(model.critic(batch.observations)).mean(dim=0)
+    logits = model.actor.action_logits(batch.observations)
+    log_pi = th.log_softmax(logits, dim=1)
+    loss = (log_pi.exp() * (0.3 * log_pi - q)).sum(dim=1).mean()
+    expected = th.autograd.grad(loss, list(model.actor.parameters()))
+    for group in model.critic.optimizer.param_groups:
+        group["lr"] = 0.0
+    metrics = model._make_update()(batch, update_actor=True, update_target=False)
+    assert_close(metrics["actor_loss"], loss.detach())
+    for parameter, gradient in zip(model.actor.parameters(), expected, strict=True):
+        assert_close(parameter.grad, gradient)
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_the_target_uses_the_current_policy_and_not_the_replayed_action(actions: str) -> None:
+    model = ready(actions, ent_coef=0.0, tau=0.0)
+    batch = model.replay_buffer.sample(16)
+    permuted = batch._replace(actions=batch.actions.flip(0))
+    update = model._make_update()
+    targets = []
+    for each in (batch, permuted):
+        th.manual_seed(0)
+        with th.no_grad():
+            pi = model.head.pi(model.actor, each.next_observations)
+            targets.append(pi.expected_q(model.critic_target, each.next_observations, update._reduce))
+    assert th.equal(*targets)
+
+
+def captured_targets(monkeypatch: pytest.MonkeyPatch, model: SoftAC) -> th.Tensor:
+    """The TD target of a step on a fixed batch."""
+    seen = []
+    original = losses.critic_loss
+    monkeypatch.setattr(losses, "critic_loss", lambda q, target: seen.append(target) or original(q, target))
+    np.random.seed(0)
+    th.manual_seed(0)
+    model._make_update()(model.replay_buffer.sample(16), update_actor=False, update_target=False)
+    monkeypatch.undo()
+    return seen[0]
+
+
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+def test_entropy_in_critic_scales_the_bonus_in_the_target(monkeypatch: pytest.MonkeyPatch, actions: str) -> None:
+    targets = {
+        weight: captured_targets(monkeypatch, ready(actions, ent_coef=0.5, entropy_in_critic=weight))
+        for weight in (0.0, 0.5, 1.0)
+    }
+    assert_close(targets[0.5], (targets[0.0] + targets[1.0]) / 2)
+    without_coefficient = captured_targets(monkeypatch, ready(actions, ent_coef=0.0))
+    assert_close(targets[0.0], without_coefficient)
+    assert not th.allclose(targets[0.0], targets[1.0])
+
+
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+def test_critic_reduction(monkeypatch: pytest.MonkeyPatch, actions: str) -> None:
+    options = {"ent_coef": 0.0, "gamma": 1.0}
+    mean = captured_targets(monkeypatch, ready(actions, critic_reduction="mean", **options))
+    minimum = captured_targets(monkeypatch, ready(actions, critic_reduction="min", **options))
+    assert (minimum <= mean).all()
+    assert (minimum < mean).any()
+    default = captured_targets(monkeypatch, ready(actions, **options))
+    assert th.equal(default, minimum if actions == "box" else mean)
+
+
+def test_policy_delay_counts_over_calls() -> None:
+    model = ready(policy_delay=3)
+    updates_with_actor = []
+    for _ in range(7):
+        before = copy.deepcopy(model.actor.state_dict())
+        model.train(gradient_steps=1, batch_size=16)
+        if not same(before, model.actor.state_dict()):
+            updates_with_actor.append(model._n_updates)
+    assert updates_with_actor == [3, 6]
+
+
+def test_delayed_steps_log_no_actor_loss() -> None:
+    model = ready(policy_delay=2)
+    model.train(gradient_steps=1, batch_size=16)
+    assert "train/actor_loss" not in model.logger.name_to_value
+    assert "train/critic_loss" in model.logger.name_to_value
+    model.train(gradient_steps=1, batch_size=16)
+    assert "train/actor_loss" in model.logger.name_to_value
+
+
+def test_max_grad_norm() -> None:
+    model = ready(max_grad_norm=0.01)
+    model.train(gradient_steps=1, batch_size=16)
+    for network in (model.actor, model.critic):
+        norm = th.stack([parameter.grad.norm() for parameter in network.parameters()]).norm()
+        assert norm.item() == pytest.approx(0.01, rel=1e-3)
+    unbounded = ready()
+    unbounded.train(gradient_steps=1, batch_size=16)
+    assert th.stack([parameter.grad.norm() for parameter in unbounded.critic.parameters()]).norm() > 0.1
+
+
+def train_often(model: SoftAC) -> None:
+    for _ in range(30):
+        model.train(gradient_steps=1, batch_size=16)
+
+
+@pytest.mark.parametrize(("bounds", "target"), [((0.9, 2.0), 0.1), ((0.1, 1.1), 1.38)])
+def test_ent_coef_bounds_hold_and_warn_once(bounds: tuple[float, float], target: float) -> None:
+    model = ready("discrete", ent_coef="auto_1.0", ent_coef_bounds=bounds, target_entropy=target, learning_rate=0.05)
+    held = bounds[0] if target < 1 else bounds[1]
+    with pytest.warns(UserWarning, match=f"ent_coef is held at its bound {held:g}.*{target:g} nats") as warned:
+        train_often(model)
+    assert len(warned) == 1
+    assert model.log_ent_coef.detach().exp().item() == pytest.approx(held, rel=1e-5)
+
+
+def test_a_start_at_a_bound_that_is_left_again_does_not_warn() -> None:
+    model = ready("discrete", ent_coef="auto_1.0", ent_coef_bounds=(1.0, math.inf), target_entropy=1.386)
+    for _ in range(3):
+        model.train(gradient_steps=1, batch_size=16)
+    assert model.log_ent_coef.item() > 0
+
+
+def test_ent_coef_zero_runs() -> None:
+    model = ready(ent_coef=0.0)
+    model.train(gradient_steps=5, batch_size=16)
+    assert model.logger.name_to_value["train/ent_coef"] == 0.0
+    assert "train/ent_coef_loss" not in model.logger.name_to_value
+
+
+@pytest.mark.parametrize("schedule", ["lin_0.4", lambda progress: 0.4 * progress])
+def test_a_scheduled_coefficient(schedule: Any) -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(), ent_coef=schedule, learning_starts=10, policy_kwargs=SMALL)
+    model.learn(40, log_interval=1000)
+    assert model.logger.name_to_value["train/ent_coef"] == pytest.approx(0.0, abs=1e-6)
+    model._current_progress_remaining = 0.25
+    model.train(gradient_steps=1, batch_size=16)
+    assert model.logger.name_to_value["train/ent_coef"] == pytest.approx(0.1)
+
+
+def test_what_users_set_on_the_model_takes_effect() -> None:
+    model = ready(ent_coef=0.1)
+    model.tau = 1.0
+    model.ent_coef_tensor = th.tensor(0.7)
+    model.actor.optimizer = th.optim.SGD(model.actor.parameters(), lr=0.0)
+    before = copy.deepcopy(model.actor.state_dict())
+    model.learning_rate = 0.0
+    model._setup_lr_schedule()
+    model.train(gradient_steps=1, batch_size=16)
+    assert model.logger.name_to_value["train/ent_coef"] == pytest.approx(0.7)
+    assert_equal(dict(model.critic.named_parameters()), dict(model.critic_target.named_parameters()))
+    assert_equal(before, model.actor.state_dict())
+
+
+def test_no_gradient_steps_change_nothing() -> None:
+    model = ready()
+    before = snapshot(model)
+    model.train(gradient_steps=0, batch_size=16)
+    assert_equal(before, snapshot(model))
+
+
+def test_the_step_hands_back_device_scalars_only() -> None:
+    model = ready()
+    step: SoftUpdate = model._make_update()
+    metrics = step(model.replay_buffer.sample(16), update_actor=True, update_target=True)
+    assert set(metrics) == {"ent_coef", "entropy", "ent_coef_loss", "critic_loss", "actor_loss"}
+    assert all(value.shape == () and not value.requires_grad for value in metrics.values())
+
+
+def test_logged_values_are_means_over_the_call() -> None:
+    model = ready()
+    model.train(gradient_steps=1, batch_size=16)
+    first = model.logger.name_to_value["train/ent_coef"]
+    model.train(gradient_steps=50, batch_size=16)
+    mean, last = model.logger.name_to_value["train/ent_coef"], model.log_ent_coef.detach().exp().item()
+    assert min(first, last) < mean < max(first, last)

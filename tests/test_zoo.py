@@ -1,0 +1,105 @@
+"""``python -m sac_ext.zoo``: the configurations build, train trains and scores, enjoy plays what was saved."""
+
+import re
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+pytest.importorskip("rl_zoo3")
+import yaml
+from rl_zoo3 import ALGOS
+
+from sac_ext import SoftAC, zoo
+
+pytestmark = pytest.mark.filterwarnings("ignore:rich is experimental", "ignore::DeprecationWarning")
+
+CONFIG: dict[str, dict[str, Any]] = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
+FAST = ["learning_starts:50", "batch_size:16", "buffer_size:1000", "policy_kwargs:dict(net_arch=[8])"]
+
+
+def run(*arguments: str, folder: Path) -> None:
+    zoo.main([*arguments, "--num-threads", "1", "-f", str(folder)])
+
+
+@pytest.mark.parametrize("name", CONFIG)
+def test_configurations_train(name: str) -> None:
+    config = dict(CONFIG[name])
+    n_timesteps = config.pop("n_timesteps")
+    assert float(n_timesteps) >= 1000
+    env = gym.make("CartPole-v1" if name == "default" else name)
+    model = SoftAC(env=env, seed=0, **config | {"learning_starts": 100}).learn(130)
+    assert model._n_updates > 0
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0"])
+def test_train_then_enjoy(env: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(
+        "train", "--env", env, "-n", "300", "--eval-freq", "150", "--eval-episodes", "1", "--seed", "3",
+        "-params", *FAST, folder=tmp_path,
+    )  # fmt: skip
+    trained = capsys.readouterr().out
+    assert ("Using 'default' hyperparameters" in trained) == (env not in CONFIG)
+    assert re.search(r"Score of the final policy: -?\d+\.\d+ \+/- \d+\.\d+ \(20 deterministic episodes\)", trained)
+    for command in re.findall(r"python -m sac_ext\.zoo (enjoy .*?)\s+#", trained):
+        zoo.main([*command.split(), "--no-render", "-n", "1000"])
+        assert "Mean reward" in capsys.readouterr().out
+    assert (tmp_path / "softac" / f"{env}_1" / f"{env}.zip").exists()
+    assert SoftAC.load(tmp_path / "softac" / f"{env}_1" / f"{env}.zip").num_timesteps == 300
+    assert (tmp_path / "softac" / f"{env}_1" / "best_model.zip").exists()
+
+
+def test_normalized_runs_are_scored_with_their_statistics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("train", "--env", "Pendulum-v1", "-n", "200", "-params", "normalize:True", *FAST, folder=tmp_path)
+    score = float(re.search(r"final policy: (-?\d+)", capsys.readouterr().out)[1])  # type: ignore[index]
+    assert score < -200  # returns as they are, not divided by their deviation
+
+
+def test_options_given_win_over_defaults() -> None:
+    defaults = {("-f", "--folder"): ["logs"], ("-P", "--progress"): []}
+    assert zoo._with_defaults(["--env", "x"], defaults) == ["--env", "x", "--folder", "logs", "--progress"]
+    assert zoo._with_defaults(["-f", "mine", "-P"], defaults) == ["-f", "mine", "-P"]
+    assert zoo._with_defaults(["--folder=mine"], defaults) == ["--folder=mine", "--progress"]
+
+
+def test_register_adds_to_the_zoos_table() -> None:
+    zoo.register()
+    assert ALGOS["softac"] is SoftAC
+
+
+def test_loading_to_play_allocates_no_replay_buffer(tmp_path: Path) -> None:
+    SoftAC("MlpPolicy", "CartPole-v1", buffer_size=5000).save(tmp_path / "model")
+    assert zoo.PlayedSoftAC.load(tmp_path / "model").replay_buffer.buffer_size == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["fly", "--env", "x"]])
+def test_unknown_commands(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match=r"usage: softac-zoo \{train,enjoy\}"):
+        zoo.main(arguments)
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    zoo.main(["--help"])
+    assert "usage: softac-zoo {train,enjoy}" in capsys.readouterr().out
+
+
+def test_unknown_environment_suggests_one() -> None:
+    with pytest.raises(ValueError, match="maybe meant CartPole-v1"):
+        zoo.main(["train", "--env", "CartPoel-v1"])
+
+
+def test_optimize_is_refused_for_now() -> None:
+    with pytest.raises(SystemExit, match="not available"):
+        zoo.main(["train", "-optimize"])
+
+
+def test_without_rl_zoo3_there_is_one_line_with_the_way_out() -> None:
+    script = "import sys; sys.modules['rl_zoo3'] = None; from sac_ext import zoo; zoo.main(['train'])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.strip().endswith('pip install "sac-ext[zoo]"')
+    assert len(result.stderr.strip().splitlines()) == 1
