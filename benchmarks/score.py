@@ -1,0 +1,110 @@
+"""
+What score does a zoo entry reach? One JSON line per seed: python benchmarks/score.py --env Pendulum-v1 --seeds 0 1 2
+
+Trains on one torch thread, evaluates deterministically at every tenth of training (10 episodes) and at the end (100
+episodes, an environment with a seed of its own). Seeds that the output file has already are skipped, so an interrupted
+run is resumed by the same command.
+"""
+
+import argparse
+import json
+import platform
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import stable_baselines3
+import torch as th
+import yaml
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+
+import sac_ext
+
+RESULTS = Path(__file__).parent / "results"
+EVALUATION_SEED_OFFSET = 10_000
+
+
+def interquartile_mean(values: Any) -> float:
+    """Mean of the middle half (Agarwal et al. 2021, arXiv:2108.13264)."""
+    quarter = len(values) // 4
+    return float(np.sort(values)[quarter : len(values) - quarter].mean())
+
+
+class Curve(BaseCallback):
+    """``[step, mean return]`` at every tenth of training."""
+
+    def __init__(self, env: gym.Env, every: int) -> None:
+        super().__init__()
+        self.env, self.every = env, every
+        self.points: list[tuple[int, float]] = []
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps % self.every == 0:
+            mean, _ = evaluate_policy(self.model, self.env, 10)
+            self.points.append((self.num_timesteps, round(float(mean), 2)))
+        return True
+
+
+def run(env_id: str, entry: dict[str, Any], seed: int, episodes: int) -> dict[str, Any]:
+    """Train and evaluate one seed."""
+    hyperparams = dict(entry)
+    n_timesteps = int(hyperparams.pop("n_timesteps"))
+    evaluation = Monitor(gym.make(env_id))
+    evaluation.reset(seed=seed + EVALUATION_SEED_OFFSET)
+    curve = Curve(evaluation, every=n_timesteps // 10)
+    model = sac_ext.SoftAC(env=env_id, seed=seed, device="cpu", **hyperparams)
+    start = time.perf_counter()
+    model.learn(n_timesteps, callback=curve)
+    seconds = time.perf_counter() - start
+    returns, _ = evaluate_policy(model, evaluation, episodes, return_episode_rewards=True)
+    return {
+        "env": env_id,
+        "seed": seed,
+        "iqm": round(interquartile_mean(returns), 2),
+        "mean": round(float(np.mean(returns)), 2),
+        "min": round(float(np.min(returns)), 2),
+        "episodes": episodes,
+        "curve": curve.points,
+        "seconds_with_evaluations": round(seconds, 1),
+        "entry": entry,
+        "versions": {
+            "sac_ext": sac_ext.__version__,
+            "stable_baselines3": stable_baselines3.__version__,
+            "torch": th.__version__,
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", default="Pendulum-v1")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/score-ENV.jsonl")
+    options = parser.parse_args()
+    th.set_num_threads(1)
+    config = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
+    out = options.out or RESULTS / f"score-{options.env}.jsonl"
+    lines = out.read_text().splitlines() if out.exists() else []
+    results = {line["seed"]: line for line in map(json.loads, lines)}
+    for seed in options.seeds:
+        if seed not in results:
+            results[seed] = run(options.env, config.get(options.env, config["default"]), seed, options.episodes)
+            with out.open("a") as file:
+                file.write(json.dumps(results[seed]) + "\n")
+        print(
+            f"{options.env} seed {seed}: IQM {results[seed]['iqm']:.1f}, mean {results[seed]['mean']:.1f}", flush=True
+        )
+    scores = [results[seed]["iqm"] for seed in options.seeds]
+    print(f"IQM per seed: {', '.join(f'{score:.1f}' for score in scores)}")
+
+
+if __name__ == "__main__":
+    main()
