@@ -236,8 +236,8 @@ class SoftAC(OffPolicyAlgorithm):
                 f"action_noise is added to continuous actions, but the action space is {self.action_space}: "
                 "leave it out and explore through the policy's entropy (target_entropy, ent_coef)"
             )
-        arguments.number_between("tau", self.tau, low=0, high=1)
-        arguments.number_between("gamma", self.gamma, low=0, high=1)
+        self.tau = arguments.number_between("tau", self.tau, low=0, high=1)
+        self.gamma = arguments.number_between("gamma", self.gamma, low=0, high=1)
         arguments.integer_from("batch_size", self.batch_size, low=1)
         arguments.integer_from("gradient_steps", self.gradient_steps, low=-1)
         arguments.integer_from("target_update_interval", self.target_update_interval, low=1)
@@ -345,15 +345,10 @@ class SoftAC(OffPolicyAlgorithm):
             batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             if self.device.type == "cpu":
                 finite.check_batch(batch)
-            metrics.append(
-                step(
-                    batch,
-                    update_actor=(self._n_updates + gradient_step + 1) % self.policy_delay == 0,
-                    # counted within this call, as in SB3
-                    update_target=gradient_step % self.target_update_interval == 0,
-                )
-            )
-        self._n_updates += gradient_steps
+            self._n_updates += 1
+            update_actor = self._n_updates % self.policy_delay == 0
+            update_target = gradient_step % self.target_update_interval == 0  # counted within this call, as in SB3
+            metrics.append(step(batch, update_actor=update_actor, update_target=update_target))
         self._log_metrics(metrics)
 
     def _update_learning_rates(self) -> None:

@@ -73,6 +73,11 @@ def test_learning_rates_are_separate() -> None:
     assert "train/critic_learning_rate" not in logged
 
 
+def test_numbers_that_yaml_gives_as_strings() -> None:
+    model = make(tau="1e-2", gamma="9e-1", entropy_in_critic="5e-1", max_grad_norm="1e1").learn(20)
+    assert (model.tau, model.gamma) == (0.01, 0.9)
+
+
 def test_one_learning_rate_as_a_linear_string() -> None:
     model = make(learning_rate="lin_1e-3").learn(20, log_interval=1000)
     assert model.logger.name_to_value["train/learning_rate"] == pytest.approx(0.0, abs=1e-12)

@@ -118,6 +118,18 @@ class TestThroughTheBuffer:
             model.train(gradient_steps=3, batch_size=16)
         assert_equal(before, model.get_parameters())
 
+    def test_steps_before_the_bad_batch_are_counted(self, spoil: str) -> None:
+        model = self.trained()
+        getattr(model.replay_buffer, spoil)[:2] = np.nan
+        before = model._n_updates
+        steps = []
+        original = model._run_step
+        model._run_step = lambda step: original(lambda *args, **kwargs: (steps.append(1), step(*args, **kwargs))[1])
+        with pytest.raises(ValueError, match="from the replay buffer"):
+            model.train(gradient_steps=500, batch_size=4)
+        assert len(steps) > 0
+        assert model._n_updates == before + len(steps)
+
     def test_loaded(self, tmp_path: Any, spoil: str) -> None:
         model = self.trained()
         kept = model.replay_buffer
