@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 ENV ?= CartPole-v1
 ARGS ?=
 
-.PHONY: train test test-all check clean
+.PHONY: train enjoy test test-all check clean
 
 train: $(VENV)/installed  ## train and evaluate: make train ENV=Pendulum-v1 ARGS="--seed 1"
 	$(BIN)/python -m sac_ext.zoo train --env $(ENV) --num-threads 1 $(ARGS)
+
+enjoy: $(VENV)/installed  ## play what was trained last: make enjoy ARGS=--no-render
+	$(BIN)/python -m sac_ext.zoo enjoy --env $(ENV) --num-threads 1 $(ARGS)
 
 test: $(VENV)/installed  ## the quick suite
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)

@@ -16,6 +16,7 @@ def as_number(name: str, value: Any) -> float:
 
     :param name: argument to name in errors
     :param value: what the user passed
+    :return: the number
     :raises TypeError: if it is not a number
     :raises ValueError: if it is not finite, or a string that is not numeric
     """
@@ -48,6 +49,8 @@ def number_between(name: str, value: Any, low: float, high: float = math.inf) ->
     :param value: what the user passed
     :param low: smallest value allowed
     :param high: largest value allowed
+    :return: the number
+    :raises TypeError: if it is not a number
     :raises ValueError: if it lies outside
     """
     number = as_number(name, value)
@@ -61,6 +64,8 @@ def positive_number(name: str, value: Any) -> float:
     """
     :param name: argument to name in errors
     :param value: what the user passed
+    :return: the number
+    :raises TypeError: if it is not a number
     :raises ValueError: if it is not greater than 0
     """
     number = as_number(name, value)
@@ -74,6 +79,7 @@ def integer_from(name: str, value: Any, low: int) -> int:
     :param name: argument to name in errors
     :param value: what the user passed
     :param low: smallest value allowed
+    :return: the integer
     :raises TypeError: if it is not an integer
     :raises ValueError: if it is smaller
     """
@@ -89,16 +95,20 @@ def parse_schedule(name: str, value: Any) -> FloatSchedule:
     :param name: argument to name in errors
     :param value: a number, ``"lin_3e-4"`` (from 3e-4 down to 0 over training) or a function of the progress remaining
         (1 at the start, 0 at the end)
+    :return: the schedule
     :raises TypeError: for any other type
     :raises ValueError: for a negative number or a string of another form
     """
     if callable(value):
         return FloatSchedule(value)
-    if isinstance(value, str) and value.startswith(LINEAR_PREFIX):
-        start = number_between(name, value.removeprefix(LINEAR_PREFIX), low=0)
-        return FloatSchedule(LinearSchedule(start, end=0.0, end_fraction=1.0))
-    if isinstance(value, str) and not is_numeric(value):
-        raise ValueError(f"{name} must be a number, 'lin_<number>' or a function of progress, got {value!r}")
+    if isinstance(value, str) and is_numeric(value.removeprefix(LINEAR_PREFIX)):
+        number = number_between(name, float(value.removeprefix(LINEAR_PREFIX)), low=0)
+        if value.startswith(LINEAR_PREFIX):
+            return FloatSchedule(LinearSchedule(number, end=0.0, end_fraction=1.0))
+        return FloatSchedule(number)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        error = ValueError if isinstance(value, str) else TypeError
+        raise error(f"{name} must be a number, 'lin_<number>' or a function of the progress remaining, got {value!r}")
     return FloatSchedule(number_between(name, value, low=0))
 
 
@@ -109,9 +119,16 @@ def evaluate_schedule(name: str, schedule: Schedule, progress_remaining: float) 
     :param name: argument to name in errors
     :param schedule: what :func:`parse_schedule` made
     :param progress_remaining: from 1 to 0
+    :return: its value
+    :raises TypeError: if it gives no number
     :raises ValueError: if it is negative or not finite
     """
-    return number_between(f"{name} (at progress_remaining={progress_remaining:g})", schedule(progress_remaining), low=0)
+    where = f"{name} (at progress_remaining={progress_remaining:g})"
+    try:
+        value = schedule(progress_remaining)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where} must be a number, but its schedule failed: {error}") from error
+    return number_between(where, value, low=0)
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
@@ -119,8 +136,9 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     :param name: argument to name in errors
     :param value: what the user passed
     :param allowed: the values it may have
+    :return: the value
     :raises ValueError: for any other
     """
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    return str(value)
+    return value

@@ -6,9 +6,10 @@ The coefficient that pulls the entropy there, and its optimizer, are not here. A
 
 import difflib
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from sac_ext.arguments import as_number, is_numeric, number_between, positive_number
@@ -41,7 +42,7 @@ class EntropyTarget(ABC):
     @abstractmethod
     def value(self, context: EntropyContext) -> float:
         """
-        Called once per ``train()``.
+        Called once per ``train()`` while the coefficient is learned.
 
         :param context: where training stands
         :return: target in nats; on Box in units of the action scaled to [-1, 1]
@@ -49,23 +50,31 @@ class EntropyTarget(ABC):
 
     def observe(self, mean_entropy: float) -> None:  # noqa: B027  # a hook
         """
-        Called after each ``train()`` that measured the entropy.
+        Called after each ``train()`` that measured the entropy, with a learned coefficient and with a fixed one.
 
         :param mean_entropy: in nats, averaged over the batches of that call
         """
 
-    def state_dict(self) -> dict[str, Any]:
-        """What the target remembers, as plain data."""
-        return {}
+    def preview(self, context: EntropyContext) -> list[float]:
+        """
+        Called when the model is set up: values to check against what the action space can reach before training. None
+        by default, so that a target which counts its calls is first asked when training asks.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  # a hook
+        :param context: as at the start
+        :return: targets in nats
         """
-        :param state: what :meth:`state_dict` gave
-        """
+        return []
+
+
+class _Steady(EntropyTarget):
+    """Targets that do not change."""
+
+    def preview(self, context: EntropyContext) -> list[float]:
+        return [self.value(context)]
 
 
 @dataclass(frozen=True)
-class ConstantTarget(EntropyTarget):
+class ConstantTarget(_Steady):
     """
     One number throughout.
 
@@ -82,7 +91,7 @@ class ConstantTarget(EntropyTarget):
 
 
 @dataclass(frozen=True)
-class PerDimTarget(EntropyTarget):
+class PerDimTarget(_Steady):
     """
     ``-scale * D`` for actions of ``D`` components. ``scale=1`` is the heuristic of Haarnoja et al. 2018
     (arXiv:1812.05905, appendix D), which is SB3's ``"auto"``.
@@ -100,7 +109,7 @@ class PerDimTarget(EntropyTarget):
 
 
 @dataclass(frozen=True)
-class FractionTarget(EntropyTarget):
+class FractionTarget(_Steady):
     """
     ``rho * log N`` for ``N`` actions, a share of the maximum entropy. Christodoulou 2019 (arXiv:1910.07207) uses 0.98.
 
@@ -133,7 +142,12 @@ class CallableTarget(EntropyTarget):
     function: Callable[[float], float]
 
     def value(self, context: EntropyContext) -> float:
-        return float(self.function(context.progress_remaining))
+        nats = self.function(context.progress_remaining)
+        return as_number(f"target_entropy (at progress_remaining={context.progress_remaining:g})", nats)
+
+    def preview(self, context: EntropyContext) -> list[float]:
+        """At every tenth of training."""
+        return [self.value(replace(context, progress_remaining=tenth / 10)) for tenth in range(10, -1, -1)]
 
 
 # kind: (class, {key in a dict spec: parameter of the class}); the first key is the one "kind:number" sets
@@ -158,20 +172,28 @@ def parse_entropy_target(spec: Any, default_nats: float) -> EntropyTarget:
         return _from_dict(spec)
     if isinstance(spec, str):
         return ConstantTarget(default_nats) if spec == "auto" else _from_string(spec)
+    if isinstance(spec, type):
+        raise TypeError(f"target_entropy must be an object, got the class {spec.__name__}: call it")
     if callable(spec):
         return CallableTarget(spec)
-    return ConstantTarget(as_number("target_entropy", spec))
+    if isinstance(spec, bool) or not isinstance(spec, numbers.Real):
+        raise TypeError(
+            "target_entropy must be a number in nats, a string, a dict, an EntropyTarget or a function of the progress "
+            f"remaining, got {spec!r}"
+        )
+    return ConstantTarget(float(spec))
 
 
-def check_reachable(nats: float, context: EntropyContext) -> float:
+def check_reachable(nats: float, context: EntropyContext) -> None:
     """
     :param nats: a target
     :param context: with the range of the action space
-    :return: the same
     :raises ValueError: if no policy with a finite coefficient has this entropy
     """
     if context.min_entropy < nats <= context.max_entropy:
-        return nats
+        return
+    if context.max_entropy == 0:
+        raise ValueError("a single action leaves no entropy to aim at: pass a fixed ent_coef")
     ends = f"at most {context.max_entropy:.4g}"
     if math.isfinite(context.min_entropy):
         ends = f"above {context.min_entropy:.4g} and {ends}"
@@ -216,7 +238,7 @@ def _lookup(kind: Any) -> tuple[type[EntropyTarget], dict[str, str]]:
 
 
 def _unknown_kind(kind: Any) -> ValueError:
-    close = difflib.get_close_matches(str(kind), ["auto", *KINDS], n=1)
+    close = difflib.get_close_matches(str(kind), [name for name in ("auto", *KINDS) if name != kind], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(
         f"target_entropy {kind!r} is not known: {hint}Give 'auto', a number in nats, or a kind "

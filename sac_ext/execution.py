@@ -20,6 +20,6 @@ def execution_mode(name: str) -> Mode:
     :param name: ``"eager"``, or ``"auto"`` for the fastest mode known to match it
     :raises ValueError: for any other name
     """
-    if name not in MODES:
+    if not isinstance(name, str) or name not in MODES:
         raise ValueError(f"execution must be one of {', '.join(map(repr, MODES))}, got {name!r}")
     return MODES[name]

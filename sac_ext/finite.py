@@ -10,7 +10,10 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
-HINT = "Nothing was learned from it. Wrap the environment in SB3's VecCheckNan to find where it arises"
+HINT = (
+    "Nothing was learned from it. Wrap the environment in SB3's VecCheckNan to find where it arises: inside "
+    "VecNormalize, if there is one, whose running statistics have seen the value already"
+)
 
 
 def check_observation(obs: Any, source: str) -> None:
@@ -51,7 +54,8 @@ def check_batch(batch: ReplayBufferSamples) -> None:
 
 def check_buffer(buffer: ReplayBuffer) -> None:
     """
-    :param buffer: a replay buffer just loaded from a file
+    :param buffer: a replay buffer just loaded from a file; one that keeps its transitions under other names is not
+        looked into
     :raises ValueError: if an observation in its filled part contains NaN or a reward is not finite
     """
     source, filled = "the loaded replay buffer", buffer.size()
@@ -61,10 +65,13 @@ def check_buffer(buffer: ReplayBuffer) -> None:
             check_observation({key: array[:filled] for key, array in stored.items()}, source)
         elif stored is not None:
             check_observation(stored[:filled], source)
-    check_reward(buffer.rewards[:filled], source)
+    rewards = getattr(buffer, "rewards", None)
+    if rewards is not None:
+        check_reward(rewards[:filled], source)
 
 
 def _is_nan_anywhere(array: Any) -> bool:
     if isinstance(array, th.Tensor):
         return array.is_floating_point() and bool(th.isnan(array).any())
+    array = np.asarray(array)  # environments may return ints, lists or None
     return np.issubdtype(array.dtype, np.floating) and bool(np.isnan(array).any())

@@ -7,9 +7,11 @@ registration with :func:`make_head`.
 Shapes: ``B`` batch, ``C`` critics, ``N`` actions, ``D`` size of a Box action.
 """
 
+import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any, ClassVar
@@ -21,6 +23,7 @@ from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.sac.policies import Actor
 from torch import nn
+from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from sac_ext.networks import CategoricalActor, CategoricalCritic
@@ -93,6 +96,17 @@ class ActionHead(ABC):
         """
 
 
+@contextmanager
+def unvalidated_distributions() -> Iterator[None]:
+    """Without torch's checks of a distribution's parameters, each of which waits for the device."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
 @dataclass
 class SampledActions(ActionDistribution):
     """A continuous policy, known by one reparametrised action per observation."""
@@ -133,7 +147,8 @@ class BoxHead(ActionHead):
         return ContinuousCritic(**kwargs)
 
     def pi(self, actor: Any, obs: PyTorchObs) -> SampledActions:
-        actions, log_prob = actor.action_log_prob(obs)
+        with unvalidated_distributions():
+            actions, log_prob = actor.action_log_prob(obs)
         return SampledActions(actions, entropy=-log_prob.flatten())
 
     def q_taken(self, critic: nn.Module, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
@@ -169,12 +184,6 @@ class CategoricalHead(ActionHead):
     action_dim = 1
     min_entropy = 0.0
     uses_action_noise = False
-    gaussian_options: ClassVar[dict[str, Any]] = {
-        "use_sde": False,
-        "log_std_init": -3,
-        "use_expln": False,
-        "clip_mean": 2.0,
-    }
 
     def __init__(self, space: spaces.Space[Any], n_actions: int, first_action: int = 0) -> None:
         self.space = space
@@ -189,7 +198,8 @@ class CategoricalHead(ActionHead):
         )
 
     def make_actor(self, **kwargs: Any) -> nn.Module:
-        for name, default in self.gaussian_options.items():
+        for name in ("use_sde", "log_std_init", "use_expln", "clip_mean"):
+            default = inspect.signature(Actor).parameters[name].default
             value = kwargs.pop(name, default)
             if value != default:
                 raise ValueError(

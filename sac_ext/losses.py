@@ -9,25 +9,19 @@ Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings" (arXiv:1910
 """
 
 import functools
+from collections.abc import Callable
 
 import torch as th
 from torch.nn import functional as F
 
-
-def reduce_critics(q_values: th.Tensor, reduction: str) -> th.Tensor:
-    """
-    One estimate out of several critics, before any expectation over actions is taken.
-
-    :param q_values: ``(C, ...)``
-    :param reduction: ``"min"`` (clipped double Q-learning, Fujimoto et al. 2018) or ``"mean"``
-    :return: ``(...)``
-    :raises ValueError: for any other ``reduction``
-    """
-    if reduction == "min":
-        return q_values.min(dim=0).values
-    if reduction == "mean":
-        return q_values.mean(dim=0)
-    raise ValueError(f"critic_reduction must be 'min' or 'mean', got {reduction!r}")
+REDUCTIONS: dict[str, Callable[[th.Tensor], th.Tensor]] = {
+    "min": lambda q_values: q_values.min(dim=0).values,
+    "mean": lambda q_values: q_values.mean(dim=0),
+}
+"""
+One estimate out of several critics, ``(C, ...)`` to ``(...)``, before any expectation over actions is taken: ``"min"``
+is clipped double Q-learning (Fujimoto et al. 2018, arXiv:1802.09477).
+"""
 
 
 def soft_value(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tensor:

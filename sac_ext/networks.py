@@ -140,6 +140,7 @@ class CategoricalCritic(BaseModel):
         :param obs: Observations
         :return: for each critic ``(B, N)``
         """
+        # a shared extractor learns from the actor's loss alone: no graph is needed here
         with th.set_grad_enabled(th.is_grad_enabled() and not self.share_features_extractor):
             features = self.extract_features(obs, self.features_extractor)
         return tuple(q_network(features) for q_network in self.q_networks)

@@ -44,16 +44,18 @@ class MultiInputPolicy(SoftACPolicy, sac.MultiInputPolicy):
     """:class:`SoftACPolicy` with SB3's ``CombinedExtractor`` for Dict observations."""
 
 
-def head_of(policy: BasePolicy) -> ActionHead:
+def head_of(policy: BasePolicy, default: ActionHead) -> ActionHead:
     """
     :param policy: any policy with an actor and critics, SB3's own ``SACPolicy`` included
-    :return: the head it was built with, or else that of its action space
+    :param default: the head of its action space
+    :return: the head it was built with, or else the default
     :raises TypeError: if its actor is not one the head understands
     """
-    head: ActionHead = getattr(policy, "head", None) or make_head(policy.action_space)
-    if not isinstance(policy.actor, head.actor_class):
+    head = policy.head if isinstance(policy, SoftACPolicy) else default
+    actor = getattr(policy, "actor", None)
+    if not isinstance(actor, head.actor_class):
         raise TypeError(
-            f"{type(policy).__name__} has an actor of type {type(policy.actor).__name__}, but the action space "
+            f"{type(policy).__name__} has an actor of type {type(actor).__name__}, but the action space "
             f"{policy.action_space} needs a {head.actor_class.__name__}: derive the policy from sac_ext.MlpPolicy, "
             "CnnPolicy or MultiInputPolicy"
         )

@@ -3,8 +3,7 @@
 
 import io
 import pathlib
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -25,12 +24,17 @@ from stable_baselines3.sac.policies import SACPolicy
 from sac_ext import arguments, finite
 from sac_ext.entropy import EntropyContext, EntropyTarget
 from sac_ext.execution import execution_mode
-from sac_ext.heads import ActionHead, make_head
+from sac_ext.heads import make_head
+from sac_ext.losses import REDUCTIONS
+from sac_ext.metrics import MetricLog
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
-from sac_ext.temperature import LearnedEntCoef, Temperature, parse_ent_coef
-from sac_ext.update import Metrics, SoftUpdate
+from sac_ext.temperature import Temperature
+from sac_ext.update import SoftUpdate
 
 SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
+
+# They are resolved together
+ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy")
 
 # Attributes that _setup_model makes out of the arguments: never saved, made again on load
 RESOLVED = (
@@ -42,6 +46,7 @@ RESOLVED = (
     "batch_norm_stats",
     "batch_norm_stats_target",
     "_separate_lr_schedules",
+    "_update",
     "_run_step",
 )
 
@@ -56,7 +61,7 @@ class SoftAC(OffPolicyAlgorithm):
 
     Entropies are in nats; on Box they are those of the action scaled to [-1, 1]. Arguments are checked and resolved
     when the model is set up, so ``SoftAC.load(path, actor_learning_rate=1e-4)`` works as the constructor does; the
-    attributes keep what was passed.
+    attributes of the keyword-only ones keep what was passed.
 
     :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy, or a class)
     :param env: The environment to learn from (if registered in Gym, can be str)
@@ -80,8 +85,8 @@ class SoftAC(OffPolicyAlgorithm):
         where ``replay_buffer_class`` is ``None`` and observations are no Dict
     :param ent_coef: Entropy coefficient (alpha): ``"auto"`` learns it, ``"auto_0.1"`` learns it from 0.1 on; a number,
         ``"lin_0.2"`` or a function of the progress remaining fixes it. ``"auto"`` starts at 1 on Box, 0.1 on Discrete.
-    :param target_update_interval: update the target critics every that many gradient steps. As in SB3 they are counted
-        from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
+    :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps. As in SB3
+        they are counted from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
     :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
         action dimensions on Box, half the maximum entropy on Discrete), a number, ``"fraction:0.5"``, a dict such as
         ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
@@ -105,13 +110,14 @@ class SoftAC(OffPolicyAlgorithm):
     :param critic_learning_rate: as ``learning_rate``, for the critics alone; None for ``learning_rate``
     :param ent_coef_learning_rate: as ``learning_rate``, for a learned coefficient alone; None for ``learning_rate``
     :param ent_coef_bounds: ``(low, high)`` that a learned coefficient is kept within, with a warning while a bound
-        holds; ``high`` may be infinite. None for the default: no bounds on Box, (1e-4, 10) on Discrete
-    :param policy_delay: train the actor and the coefficient at every that-many-th gradient step only (Fujimoto et al.
-        2018, arXiv:1802.09477)
+        holds; ``high`` may be infinite. ``ent_coef="auto"`` then starts inside. None for the default: no bounds on
+        Box, (1e-4, 10) on Discrete
+    :param policy_delay: train the actor and the coefficient only every ``policy_delay``-th gradient step (Fujimoto et
+        al. 2018, arXiv:1802.09477)
     :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target
     :param critic_reduction: ``"min"`` or ``"mean"`` over the critics; None for the default: min on Box, mean on
         Discrete
-    :param max_grad_norm: largest norm of the gradient of the actor, and of that of the critics; None for no limit
+    :param max_grad_norm: clip the actor's and the critics' gradients, each to this norm; None for no limit
     :param execution: how gradient steps run: ``"eager"``, or ``"auto"`` for the fastest mode known to match it, which
         is eager in this version
     :raises ValueError: for an argument out of its range, or a target entropy out of reach
@@ -218,36 +224,40 @@ class SoftAC(OffPolicyAlgorithm):
     # ---------------------------------------------------------------- setup
 
     def _setup_model(self) -> None:
-        head = make_head(self.action_space)
-        self._check_arguments(head)
+        self.head = make_head(self.action_space)
+        self._check_arguments()
         super()._setup_model()
+        self.head = head_of(self.policy, default=self.head)
         self._create_aliases()
-        self.head = head_of(self.policy)
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
         self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
-        self._setup_ent_coef()
-        self._setup_learning_rates()
-        self._run_step = execution_mode(self.execution)
+        self._create_ent_coef()
+        self._apply_learning_rates()
+        self._update = SoftUpdate(**self._update_state())
+        self._run_step = execution_mode(self.execution)(self._update)
 
-    def _check_arguments(self, head: ActionHead) -> None:
+    def _check_arguments(self) -> None:
         """Refuse what cannot work before anything is allocated."""
-        if self.action_noise is not None and not head.uses_action_noise:
+        if self.action_noise is not None and not self.head.uses_action_noise:
             raise ValueError(
                 f"action_noise is added to continuous actions, but the action space is {self.action_space}: "
                 "leave it out and explore through the policy's entropy (target_entropy, ent_coef)"
             )
         self.tau = arguments.number_between("tau", self.tau, low=0, high=1)
         self.gamma = arguments.number_between("gamma", self.gamma, low=0, high=1)
+        arguments.integer_from("buffer_size", self.buffer_size, low=1)
+        arguments.integer_from("n_steps", self.n_steps, low=1)
         arguments.integer_from("batch_size", self.batch_size, low=1)
         arguments.integer_from("gradient_steps", self.gradient_steps, low=-1)
         arguments.integer_from("target_update_interval", self.target_update_interval, low=1)
         arguments.integer_from("policy_delay", self.policy_delay, low=1)
         arguments.number_between("entropy_in_critic", self.entropy_in_critic, low=0, high=1)
         if self.critic_reduction is not None:
-            arguments.choice("critic_reduction", self.critic_reduction, ("min", "mean"))
+            arguments.choice("critic_reduction", self.critic_reduction, tuple(REDUCTIONS))
         if self.max_grad_norm is not None:
             arguments.positive_number("max_grad_norm", self.max_grad_norm)
         execution_mode(self.execution)
+        self._parse_ent_coef()
 
     def _create_aliases(self) -> None:
         self.actor = self.policy.actor
@@ -256,18 +266,23 @@ class SoftAC(OffPolicyAlgorithm):
 
     def _setup_lr_schedule(self) -> None:
         self.lr_schedule = arguments.parse_schedule("learning_rate", self.learning_rate)
-
-    def _setup_learning_rates(self) -> None:
-        """Parse a schedule for each optimizer that the user gave one of its own."""
-        if self.ent_coef_learning_rate is not None and self.ent_coef_optimizer is None:
+        arguments.evaluate_schedule("learning_rate", self.lr_schedule, 1.0)
+        if self.ent_coef_learning_rate is not None and not self.temperature.learned:
             raise ValueError(
                 f"ent_coef_learning_rate={self.ent_coef_learning_rate!r} needs a learned coefficient, but "
-                f"ent_coef={self.ent_coef!r} is fixed: set ent_coef='auto' or leave the learning rate out"
+                f"ent_coef={self.ent_coef!r} is fixed: set ent_coef='auto', or ent_coef_learning_rate=None"
             )
-        self._separate_lr_schedules: dict[str, FloatSchedule] = {}
+        separate = {
+            "actor_learning_rate": self.actor_learning_rate,
+            "critic_learning_rate": self.critic_learning_rate,
+            "ent_coef_learning_rate": self.ent_coef_learning_rate,
+        }
+        self._separate_lr_schedules: dict[str, FloatSchedule] = {
+            name: arguments.parse_schedule(name, value) for name, value in separate.items() if value is not None
+        }
+
+    def _apply_learning_rates(self) -> None:
         for name, optimizer in self._optimizers().items():
-            if (value := getattr(self, name)) is not None:
-                self._separate_lr_schedules[name] = arguments.parse_schedule(name, value)
             update_learning_rate(optimizer, self._learning_rate(name))
 
     def _optimizers(self) -> dict[str, th.optim.Optimizer]:
@@ -280,15 +295,18 @@ class SoftAC(OffPolicyAlgorithm):
             optimizers["ent_coef_learning_rate"] = self.ent_coef_optimizer
         return optimizers
 
-    def _setup_ent_coef(self) -> None:
-        """Create what SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
+    def _parse_ent_coef(self) -> None:
         self.temperature = Temperature(self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults)
+        if self.temperature.learned:
+            self.temperature.check_target(self._entropy_context())
+
+    def _create_ent_coef(self) -> None:
+        """What SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
         self.log_ent_coef, self.ent_coef_optimizer = None, None
+        self.__dict__.pop("ent_coef_tensor", None)
         if not self.temperature.learned:
             self.ent_coef_tensor = th.tensor(self.temperature.initial_value, device=self.device)
             return
-        for progress_remaining in np.linspace(1, 0, num=11):
-            self.temperature.aim(self._entropy_context(float(progress_remaining)))
         # The logarithm is learned, as in SB3: https://github.com/rail-berkeley/softlearning/issues/37
         initial_value = th.ones(1, device=self.device) * self.temperature.initial_value
         self.log_ent_coef = th.log(initial_value).requires_grad_(True)
@@ -338,9 +356,9 @@ class SoftAC(OffPolicyAlgorithm):
         """
         assert self.replay_buffer is not None
         self.policy.set_training_mode(True)
-        self._update_learning_rates()
-        step = self._run_step(self._make_update())
-        metrics: list[Metrics] = []
+        self._update_learning_rate(list(self._optimizers().values()))
+        self._refresh_update()
+        log = MetricLog()
         for gradient_step in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             if self.device.type == "cpu":
@@ -348,12 +366,15 @@ class SoftAC(OffPolicyAlgorithm):
             self._n_updates += 1
             update_actor = self._n_updates % self.policy_delay == 0
             update_target = gradient_step % self.target_update_interval == 0  # counted within this call, as in SB3
-            metrics.append(step(batch, update_actor=update_actor, update_target=update_target))
-        self._log_metrics(metrics)
+            log.add(self._run_step(batch, update_actor=update_actor, update_target=update_target))
+        self._record(log)
 
-    def _update_learning_rates(self) -> None:
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        """Each optimizer gets the learning rate that is its own."""
         self.logger.record("train/learning_rate", self._learning_rate("learning_rate"))
-        for name, optimizer in self._optimizers().items():
+        names = {id(optimizer): name for name, optimizer in self._optimizers().items()}
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            name = names.get(id(optimizer), "learning_rate")
             update_learning_rate(optimizer, self._learning_rate(name))
             if name in self._separate_lr_schedules:
                 self.logger.record(f"train/{name}", self._learning_rate(name))
@@ -362,56 +383,54 @@ class SoftAC(OffPolicyAlgorithm):
         schedule = self._separate_lr_schedules.get(name, self.lr_schedule)
         return arguments.evaluate_schedule(name, schedule, self._current_progress_remaining)
 
-    def _make_update(self) -> SoftUpdate:
-        progress_remaining = self._current_progress_remaining
+    def _refresh_update(self) -> None:
+        """Bring the update up to date with the schedules and with what users set on the model."""
         if self.temperature.learned:
-            self.temperature.aim(self._entropy_context(progress_remaining))
-        elif not isinstance(self.ent_coef, float | int):  # a constant stays what the user may have put there
-            self.ent_coef_tensor.fill_(self.temperature.fixed_value(progress_remaining))
-        return SoftUpdate(
-            policy=self.policy,
-            head=self.head,
-            log_ent_coef=self.log_ent_coef,
-            ent_coef_optimizer=self.ent_coef_optimizer,
-            ent_coef_tensor=getattr(self, "ent_coef_tensor", None),
-            target_entropy=self.temperature.target_nats,
-            log_ent_coef_bounds=self.temperature.log_bounds,
-            gamma=self.gamma,
-            tau=self.tau,
-            entropy_in_critic=float(self.entropy_in_critic),
-            critic_reduction=self.critic_reduction or self.head.defaults.critic_reduction,
-            max_grad_norm=None if self.max_grad_norm is None else float(self.max_grad_norm),
-            use_sde=self.use_sde,
-            batch_norm_stats=self.batch_norm_stats,
-            batch_norm_stats_target=self.batch_norm_stats_target,
-        )
+            self.temperature.aim(self.target_entropy, self._entropy_context())
+        elif not self.temperature.constant:
+            self.ent_coef_tensor.fill_(self.temperature.fixed_value(self._current_progress_remaining))
+        for name, value in self._update_state().items():
+            setattr(self._update, name, value)
 
-    def _entropy_context(self, progress_remaining: float) -> EntropyContext:
+    def _update_state(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy,
+            "head": self.head,
+            "log_ent_coef": self.log_ent_coef,
+            "ent_coef_optimizer": self.ent_coef_optimizer,
+            "ent_coef_tensor": getattr(self, "ent_coef_tensor", None),
+            "target_entropy": self.temperature.target_nats,
+            "log_ent_coef_bounds": self.temperature.log_bounds,
+            "gamma": self.gamma,
+            "tau": self.tau,
+            "entropy_in_critic": float(self.entropy_in_critic),
+            "critic_reduction": self.critic_reduction or self.head.defaults.critic_reduction,
+            "max_grad_norm": None if self.max_grad_norm is None else float(self.max_grad_norm),
+            "use_sde": self.use_sde,
+            "batch_norm_stats": self.batch_norm_stats,
+            "batch_norm_stats_target": self.batch_norm_stats_target,
+        }
+
+    def _entropy_context(self) -> EntropyContext:
         return EntropyContext(
             num_timesteps=self.num_timesteps,
-            progress_remaining=progress_remaining,
+            progress_remaining=self._current_progress_remaining,
             n_updates=self._n_updates,
             action_dim=self.head.action_dim,
             min_entropy=self.head.min_entropy,
             max_entropy=self.head.max_entropy,
         )
 
-    def _log_metrics(self, metrics: list[Metrics]) -> None:
+    def _record(self, log: MetricLog) -> None:
+        means = log.means()
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        if not metrics:
-            return
-        names = [name for step in metrics for name in step]
-        fetched = th.stack([value for step in metrics for value in step.values()]).cpu().double().numpy()
-        values: dict[str, list[float]] = defaultdict(list)
-        for name, value in zip(names, fetched, strict=True):
-            values[name].append(value)
-        for name, history in values.items():
-            self.logger.record(f"train/{name}", np.mean(history))
-        if "ent_coef_loss" in values:
+        for name, mean in means.items():
+            self.logger.record(f"train/{name}", mean)
+        if "ent_coef_loss" in means:
             self.logger.record("train/target_entropy", self.temperature.target_nats)
-            self.temperature.warn_of_held_bound(values["ent_coef"][-1])
-        if "entropy" in values:
-            self.temperature.target.observe(float(np.mean(values["entropy"])))
+            self.temperature.warn_of_held_bound(log.values["ent_coef"][-1])
+        if "entropy" in means:
+            self.temperature.target.observe(float(means["entropy"]))
 
     def learn(
         self: SelfSoftAC,
@@ -436,6 +455,28 @@ class SoftAC(OffPolicyAlgorithm):
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), *RESOLVED]
 
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """
+        Save all the attributes of the object and the model parameters in a zip-file, as SB3 does. On Box, and with the
+        arguments that SAC does not have at their defaults, ``stable_baselines3.SAC.load`` reads it.
+
+        :param path: path to the file where the rl agent should be saved
+        :param exclude: name of parameters that should be excluded in addition to the default ones
+        :param include: name of parameters that might be excluded but should be included anyway
+        """
+        passed = self.target_entropy
+        if passed == "auto":  # SAC would ask its environment what this means, and fail without one
+            self.target_entropy = self.head.defaults.target_entropy
+        try:
+            super().save(path, exclude, include)
+        finally:
+            self.target_entropy = passed
+
     @classmethod
     def load(
         cls: type[SelfSoftAC],
@@ -457,22 +498,31 @@ class SoftAC(OffPolicyAlgorithm):
         :param print_system_info: Whether to print system info from the saved model and the current system
         :param force_reset: Force call to ``reset()`` before training
         :param kwargs: constructor arguments to change. ``ent_coef`` may turn a learned coefficient into a fixed one
-            and back; a learned one that stays learned keeps its value.
+            and back; one that stays learned keeps its value, moved into ``ent_coef_bounds`` if these changed.
         :return: new model instance with loaded parameters
+        :raises ValueError: if the changed arguments do not go together
         """
-        ent_coef = kwargs.pop("ent_coef", None)
+        changes = {name: kwargs.pop(name) for name in ENT_COEF_ARGUMENTS if name in kwargs}
         model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
-        if ent_coef is not None:
-            model._change_ent_coef(ent_coef)
+        if changes:
+            model._change_ent_coef(changes)
         return model
 
-    def _change_ent_coef(self, ent_coef: str | float | Schedule) -> None:
-        was_learned = self.temperature.learned
-        self.ent_coef = ent_coef
-        parsed = parse_ent_coef(ent_coef, self.head.defaults.initial_ent_coef)
-        if not (was_learned and isinstance(parsed, LearnedEntCoef)):
-            self._setup_ent_coef()
-            self._setup_learning_rates()
+    def _change_ent_coef(self, changes: dict[str, Any]) -> None:
+        log_ent_coef, optimizer = self.log_ent_coef, self.ent_coef_optimizer
+        for name, value in changes.items():
+            setattr(self, name, value)
+        if not Temperature.is_learned(self.ent_coef):
+            for name in {"ent_coef_bounds", "ent_coef_learning_rate"} - changes.keys():
+                setattr(self, name, None)  # the file's, which were meant for the coefficient it had
+        self._parse_ent_coef()
+        self._setup_lr_schedule()
+        self._create_ent_coef()
+        if self.log_ent_coef is not None and log_ent_coef is not None:
+            self.log_ent_coef, self.ent_coef_optimizer = log_ent_coef, optimizer
+            if self.temperature.log_bounds is not None:
+                self.log_ent_coef.data.clamp_(*self.temperature.log_bounds)
+        self._apply_learning_rates()
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import FloatSchedule
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule
 
 from sac_ext.arguments import (
     as_number,
@@ -53,11 +53,12 @@ def parse_ent_coef_bounds(value: Any) -> tuple[float, float]:
     :param value: ``(low, high)``; ``high`` may be infinite
     :raises ValueError: unless ``0 <= low < high``
     """
-    try:
-        low, high = value
-    except (TypeError, ValueError):
-        raise ValueError(f"ent_coef_bounds must be a pair (low, high), got {value!r}") from None
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"ent_coef_bounds must be a pair (low, high), got {value!r}")
+    low, high = value
     low = number_between("the lower bound in ent_coef_bounds", low, low=0)
+    if high == "inf":
+        high = math.inf
     if high != math.inf:
         high = as_number("the upper bound in ent_coef_bounds", high)
     if low >= high:
@@ -83,6 +84,8 @@ class Temperature:
     """The entropy that a learned coefficient aims at, once :meth:`aim` has been called."""
 
     def __init__(self, ent_coef: Any, ent_coef_bounds: Any, target_entropy: Any, defaults: Defaults) -> None:
+        self._defaults = defaults
+        self._target_spec = target_entropy
         self.target: EntropyTarget = parse_entropy_target(target_entropy, defaults.target_entropy)
         self._at_bound_before = math.nan
         self._warned: set[float] = set()
@@ -93,11 +96,19 @@ class Temperature:
             return
         if ent_coef_bounds is not None:
             raise ValueError(
-                f"ent_coef_bounds={ent_coef_bounds!r} bound a learned coefficient, but ent_coef={ent_coef!r} is "
-                "fixed: set ent_coef='auto' or leave the bounds out"
+                f"ent_coef_bounds={ent_coef_bounds!r} is for a learned coefficient, but ent_coef={ent_coef!r} is "
+                "fixed: set ent_coef='auto', or ent_coef_bounds=None"
             )
         self.schedule = parsed
         self.initial_value = self.fixed_value(1.0)
+
+    @staticmethod
+    def is_learned(ent_coef: Any) -> bool:
+        """
+        :param ent_coef: see :func:`parse_ent_coef`
+        :return: whether it asks for a coefficient that is trained
+        """
+        return isinstance(parse_ent_coef(ent_coef, default_initial_value=1.0), LearnedEntCoef)
 
     @property
     def learned(self) -> bool:
@@ -113,16 +124,43 @@ class Temperature:
         assert self.schedule is not None
         return evaluate_schedule("ent_coef", self.schedule, progress_remaining)
 
-    def aim(self, context: EntropyContext) -> float:
+    @property
+    def constant(self) -> bool:
+        """Whether the coefficient is fixed to one number."""
+        return self.schedule is not None and isinstance(self.schedule.value_schedule, ConstantSchedule)
+
+    def check_target(self, context: EntropyContext) -> None:
+        """
+        Look ahead, as far as the target can tell, before training starts. On Box a target above the entropy of the
+        uniform policy is only warned of: SB3 accepts it, and its files must load.
+
+        :param context: as at the start
+        :raises ValueError: if discrete actions cannot reach a target
+        """
+        for nats in self.target.preview(context):
+            try:
+                check_reachable(nats, context)
+            except ValueError as error:
+                if math.isfinite(context.min_entropy):
+                    raise
+                warnings.warn(f"{error}. Training goes on, but the coefficient will grow without end", stacklevel=2)
+                return
+
+    def aim(self, target_entropy: Any, context: EntropyContext) -> None:
         """
         Ask the target for its value and keep it as :attr:`target_nats`.
 
+        :param target_entropy: the model's attribute, which users may have set to another target since
         :param context: where training stands
-        :return: target in nats
-        :raises ValueError: if the action space cannot reach it
+        :raises ValueError: if discrete actions cannot reach it
         """
-        self.target_nats = check_reachable(self.target.value(context), context)
-        return self.target_nats
+        if target_entropy is not self._target_spec:
+            self.target = parse_entropy_target(target_entropy, self._defaults.target_entropy)
+            self._target_spec = target_entropy
+        nats = self.target.value(context)
+        if math.isfinite(context.min_entropy):
+            check_reachable(nats, context)
+        self.target_nats = nats
 
     def start_run(self) -> None:
         """Warn of each bound again."""
@@ -150,9 +188,11 @@ class Temperature:
         if ent_coef_bounds is None:
             return
         low, high = parse_ent_coef_bounds(ent_coef_bounds)
+        if ent_coef == "auto":
+            self.initial_value = min(max(self.initial_value, low), high)
         if not low <= self.initial_value <= high:
             raise ValueError(
                 f"ent_coef={ent_coef!r} starts at {self.initial_value:g}, outside of ent_coef_bounds "
-                f"({low:g}, {high:g})"
+                f"({low:g}, {high:g}): start it inside, or give ent_coef='auto'"
             )
         self.log_bounds = (math.log(low) if low > 0 else -math.inf, math.log(high))

@@ -14,15 +14,14 @@ from torch import nn
 
 from sac_ext import losses
 from sac_ext.heads import ActionHead
-
-Metrics = dict[str, th.Tensor]  # name -> (), on the device
+from sac_ext.metrics import Metrics
 
 
 @dataclass
 class SoftUpdate:
     """
-    The state one step works on and the numbers it goes by, read afresh from the algorithm for every ``train()``, so
-    that what users set on the model between two calls (``model.tau``, ``model.actor.optimizer``) takes effect.
+    The state one step works on and the numbers it goes by. The algorithm assigns them afresh before every ``train()``,
+    so that what users set on the model between two calls (``model.tau``, ``model.actor.optimizer``) takes effect.
 
     :param policy: actor, critics and target critics, with an ``optimizer`` on the actor and on the critics
     :param head: what the action space means for expectations and entropies
@@ -35,8 +34,10 @@ class SoftUpdate:
     :param tau: share of the critics in the new target critics
     :param entropy_in_critic: weight of the entropy bonus in the TD target, 0 to 1
     :param critic_reduction: ``"min"`` or ``"mean"``
-    :param max_grad_norm: the gradient of the actor, and that of the critics, is scaled down to this norm, or None
+    :param max_grad_norm: the actor's and the critics' gradients are each clipped to this norm, or None
     :param use_sde: draw a new gSDE exploration matrix at every step
+    :param batch_norm_stats: running statistics of the critics, copied to the targets with each target update
+    :param batch_norm_stats_target: those of the target critics
     """
 
     policy: Any
@@ -80,7 +81,7 @@ class SoftUpdate:
         metrics["critic_loss"] = self._descend(loss, self.policy.critic.optimizer, self.max_grad_norm)
 
         if update_actor:
-            q = pi.expected_q(self.policy.critic, batch.observations, self._reduce)
+            q = pi.expected_q(self.policy.critic, batch.observations, losses.REDUCTIONS[self.critic_reduction])
             loss = losses.actor_loss(q, pi.entropy, ent_coef)
             metrics["actor_loss"] = self._descend(loss, self.policy.actor.optimizer, self.max_grad_norm)
 
@@ -93,15 +94,13 @@ class SoftUpdate:
         if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
             return self.log_ent_coef.detach().exp().squeeze(0)
         assert self.ent_coef_tensor is not None
-        return self.ent_coef_tensor
-
-    def _reduce(self, q_values: th.Tensor) -> th.Tensor:
-        return losses.reduce_critics(q_values, self.critic_reduction)
+        return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have put another one there
 
     def _critic_loss(self, batch: ReplayBufferSamples, ent_coef: th.Tensor) -> th.Tensor:
         with th.no_grad():
             next_pi = self.head.pi(self.policy.actor, batch.next_observations)
-            next_q = next_pi.expected_q(self.policy.critic_target, batch.next_observations, self._reduce)
+            reduce = losses.REDUCTIONS[self.critic_reduction]
+            next_q = next_pi.expected_q(self.policy.critic_target, batch.next_observations, reduce)
             next_value = losses.soft_value(next_q, next_pi.entropy, ent_coef * self.entropy_in_critic)
             discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
             target = losses.td_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_value)
@@ -112,10 +111,10 @@ class SoftUpdate:
     def _descend(loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
         """Step ``optimizer`` down ``loss``; gradients are computed for its own parameters and for no others."""
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        gradients = th.autograd.grad(loss, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        if max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+        optimizer.zero_grad()
+        if parameters:
+            loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+            if max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, max_grad_norm)
         optimizer.step()
         return loss.detach()

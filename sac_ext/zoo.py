@@ -5,6 +5,7 @@ The zoo knows its algorithms by a fixed table, so this registers SoftAC there an
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.resources import files
@@ -47,13 +48,13 @@ def default_config() -> str:
 
 def train(options: list[str]) -> None:
     """
-    ``rl_zoo3.train`` with SoftAC, its configurations, a progress bar and evaluations, then a score of the final policy.
+    ``rl_zoo3.train`` with SoftAC (which must be registered), its configurations, a progress bar and evaluations, then
+    a score of the final policy.
 
     :param options: command-line options of ``rl_zoo3.train``
     """
-    if {"-optimize", "--optimize-hyperparameters"} & set(options):
+    if any(option.startswith(("-opt", "--optimize")) for option in options):
         raise SystemExit("softac-zoo train: -optimize is not available for SoftAC yet")
-    register()
     from rl_zoo3 import train as zoo_train
 
     managers: list[Any] = []
@@ -63,16 +64,10 @@ def train(options: list[str]) -> None:
             super().__init__(*args, **kwargs)
             managers.append(self)
 
-    defaults = {
-        ("-conf", "--conf-file"): [default_config()],
-        ("-f", "--log-folder"): [LOG_FOLDER],
-        ("--eval-freq",): ["5000"],
-        ("--log-interval",): ["100"],
-        ("-P", "--progress"): [],
-    }
+    defaults = ["--conf-file", default_config(), "-f", LOG_FOLDER, "--eval-freq", "5000", "--log-interval", "100", "-P"]
     original, zoo_train.ExperimentManager = zoo_train.ExperimentManager, Manager
     try:
-        _run("train", zoo_train.train, _with_defaults(options, defaults))
+        _run("train", zoo_train.train, [*defaults, *options])
     finally:
         zoo_train.ExperimentManager = original
     _print_score(managers[0])
@@ -80,17 +75,19 @@ def train(options: list[str]) -> None:
 
 def enjoy(options: list[str]) -> None:
     """
-    ``rl_zoo3.enjoy`` with a trained SoftAC.
+    ``rl_zoo3.enjoy`` with a trained SoftAC (which must be registered).
 
     :param options: command-line options of ``rl_zoo3.enjoy``
     """
-    register(PlayedSoftAC)
     from rl_zoo3.enjoy import enjoy as zoo_enjoy
 
-    _run("enjoy", zoo_enjoy, _with_defaults(options, {("-f", "--folder"): [LOG_FOLDER]}))
+    _run("enjoy", zoo_enjoy, ["-f", LOG_FOLDER, *options])
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"train": train, "enjoy": enjoy}
+COMMANDS: dict[str, tuple[Callable[[list[str]], None], type[SoftAC]]] = {
+    "train": (train, SoftAC),
+    "enjoy": (enjoy, PlayedSoftAC),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -98,30 +95,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     :param argv: command and its options; those of the process by default
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    usage = f"usage: softac-zoo {{{','.join(COMMANDS)}}} [options of rl_zoo3's command]"
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(usage)
+        return
     if not arguments or arguments[0] not in COMMANDS:
-        wanted = "" if not arguments or arguments[0] in ("-h", "--help") else f"unknown command {arguments[0]!r}\n"
-        usage = f"{wanted}usage: softac-zoo {{{','.join(COMMANDS)}}} [options of rl_zoo3's command]"
-        if arguments and arguments[0] in ("-h", "--help"):
-            print(usage)
-            return
-        raise SystemExit(usage)
+        raise SystemExit(f"unknown command {arguments[0]!r}\n{usage}" if arguments else usage)
+    command, algorithm = COMMANDS[arguments[0]]
     try:
-        COMMANDS[arguments[0]](arguments[1:])
+        register(algorithm)
     except ImportError as error:
         raise SystemExit(str(error)) from error
-
-
-def _with_defaults(options: list[str], defaults: dict[tuple[str, ...], list[str]]) -> list[str]:
-    """Append each default whose option, in any of its spellings, was not given."""
-    completed = list(options)
-    for names, values in defaults.items():
-        if not any(option == name or option.startswith(f"{name}=") for option in options for name in names):
-            completed += [names[-1], *values]
-    return completed
+    command(arguments[1:])
 
 
 def _run(command: str, zoo_main: Callable[[], None], options: list[str]) -> None:
-    """The zoo's commands read ``sys.argv``."""
+    """The zoo's commands read ``sys.argv``; of an option given twice, the last counts."""
     before, sys.argv = sys.argv, [f"softac-zoo {command}", "--algo", ALGO, *options]
     try:
         zoo_main()
@@ -151,12 +140,20 @@ def _print_score(manager: Any) -> None:
     how = "deterministic" if deterministic else "stochastic"
     print(f"\nScore of the final policy: {mean:.2f} +/- {std:.2f} ({SCORE_EPISODES} {how} episodes)")
     print(f"Saved in {path}")
-    options = f"--env {manager.env_name.gym_id} -f {manager.log_folder}"
+    same = ["--env", manager.env_name.gym_id, "-f", manager.log_folder]
     print("Next:")
-    print(f"  python -m sac_ext.zoo enjoy {options}               # watch it (--no-render without a screen)")
+    print(f"  {_command('enjoy', *same)}   # watch it (--no-render without a screen)")
     if os.path.exists(f"{manager.save_path}/best_model.zip"):
-        print(f"  python -m sac_ext.zoo enjoy {options} --load-best   # the best policy of the evaluations")
-    print(f"  python -m sac_ext.zoo train {options} --seed 1      # once more, with a seed of your own")
+        print(f"  {_command('enjoy', *same, '--load-best')}   # the best policy of the evaluations")
+    print(f"  {_command('train', *same, '--seed', str(manager.seed + 1))}   # once more, with another seed")
+
+
+def _command(*arguments: str) -> str:
+    """As one would type it in this folder."""
+    python = sys.executable
+    if python.startswith(os.getcwd() + os.sep):
+        python = os.path.relpath(python)
+    return shlex.join([python, "-m", "sac_ext.zoo", *arguments])
 
 
 if __name__ == "__main__":

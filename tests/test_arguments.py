@@ -10,8 +10,10 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.sac.policies import SACPolicy
+from torch import nn
 
 from sac_ext import SoftAC
 from sac_ext.arguments import parse_schedule
@@ -90,6 +92,16 @@ def test_one_learning_rate_as_a_linear_string() -> None:
         ({"learning_rate": -1e-3}, "learning_rate must be >= 0, got -0.001"),
         ({"actor_learning_rate": -1e-3}, "actor_learning_rate must be >= 0"),
         ({"critic_learning_rate": "lin_-1"}, "critic_learning_rate must be >= 0"),
+        ({"critic_learning_rate": "lin_x"}, "function of the progress remaining, got 'lin_x'"),
+        ({"learning_rate": lambda progress: -progress}, r"learning_rate \(at progress_remaining=1\) must be >= 0"),
+        ({"target_entropy": {"kind": "auto"}}, "'auto' is not known: Give 'auto'"),
+        ({"ent_coef_bounds": {0.1, 0.2}}, r"pair \(low, high\)"),
+        ({"execution": ["eager"]}, "execution must be one of"),
+        ({"critic_reduction": np.array(["min"])}, "critic_reduction must be one of"),
+        ({"buffer_size": 0}, "buffer_size must be >= 1"),
+        ({"n_steps": 0}, "n_steps must be >= 1"),
+        ({"target_entropy": "nonsense", "buffer_size": 10**14}, "target_entropy 'nonsense'"),  # before allocating
+        ({"actor_learning_rate": -1, "buffer_size": 10**14}, "actor_learning_rate must be"),
         ({"critic_learning_rate": "linear"}, "must be a number, 'lin_<number>' or a function"),
         ({"ent_coef_learning_rate": math.nan}, "ent_coef_learning_rate must be finite"),
         ({"actor_learning_rate": lambda _: -1.0}, "actor_learning_rate .*must be >= 0, got -1.0"),
@@ -103,8 +115,11 @@ def test_one_learning_rate_as_a_linear_string() -> None:
         ({"ent_coef_bounds": (0.5, 0.5)}, "low < high"),
         ({"ent_coef_bounds": (-1.0, 0.5)}, "lower bound in ent_coef_bounds must be >= 0"),
         ({"ent_coef_bounds": 0.5}, r"pair \(low, high\)"),
-        ({"ent_coef_bounds": (0.1, 0.5)}, r"starts at 1, outside of ent_coef_bounds \(0.1, 0.5\)"),
-        ({"ent_coef_bounds": (0.1, 0.5), "ent_coef": 0.2}, "bound a learned coefficient"),
+        (
+            {"ent_coef": "auto_1", "ent_coef_bounds": (0.1, 0.5)},
+            r"starts at 1, outside of ent_coef_bounds \(0.1, 0.5\)",
+        ),
+        ({"ent_coef_bounds": (0.1, 0.5), "ent_coef": 0.2}, "is for a learned coefficient"),
         ({"policy_delay": 0}, "policy_delay must be >= 1, got 0"),
         ({"entropy_in_critic": 1.5}, "entropy_in_critic must be between 0 and 1, got 1.5"),
         ({"entropy_in_critic": -0.1}, "entropy_in_critic must be between 0 and 1"),
@@ -124,7 +139,17 @@ def test_values_out_of_range(kwargs: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"policy_delay": 1.5}, {"policy_delay": True}, {"entropy_in_critic": None}, {"actor_learning_rate": []}]
+    "kwargs",
+    [
+        {"policy_delay": 1.5},
+        {"policy_delay": True},
+        {"entropy_in_critic": None},
+        {"actor_learning_rate": []},
+        {"learning_rate": None},
+        {"ent_coef": None},
+        {"learning_rate": lambda _: None},
+        {"actor_learning_rate": lambda _: "fast"},
+    ],
 )
 def test_values_of_a_wrong_type(kwargs: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=next(iter(kwargs))):
@@ -164,7 +189,7 @@ def test_unsupported_action_spaces_name_what_is_supported(space: spaces.Space) -
 
 
 def test_a_single_action_leaves_nothing_to_learn() -> None:
-    with pytest.raises(ValueError, match=r"cannot be reached.*fixed ent_coef"):
+    with pytest.raises(ValueError, match=r"a single action leaves no entropy to aim at: pass a fixed ent_coef"):
         SoftAC("MlpPolicy", OtherSpaceEnv(spaces.Discrete(1)))
     SoftAC("MlpPolicy", OtherSpaceEnv(spaces.Discrete(1)), ent_coef=0.1, policy_kwargs=SMALL)
 
@@ -184,6 +209,17 @@ def test_sb3s_own_policy_works_on_box_and_is_refused_on_discrete() -> None:
     make(policy=SACPolicy).learn(20)
     with pytest.raises(TypeError, match=r"needs a CategoricalActor: derive the policy from sac_ext\.MlpPolicy"):
         make("discrete", policy=SACPolicy)
+    with pytest.raises(TypeError, match="ActorCriticPolicy has an actor of type NoneType"):
+        make("discrete", policy=ActorCriticPolicy)
+
+
+def test_an_sb3_policy_may_call_something_of_its_own_head() -> None:
+    class Headed(SACPolicy):
+        def _build(self, lr_schedule: Any) -> None:
+            self.head = nn.Linear(1, 1)
+            super()._build(lr_schedule)
+
+    make(policy=Headed).learn(20)
 
 
 def test_unknown_policy_and_environment() -> None:

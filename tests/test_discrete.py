@@ -111,6 +111,16 @@ def test_the_expectation_has_no_sampling_noise() -> None:
     assert th.equal(*draws)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_images_are_divided_by_255_unless_told_otherwise(normalize: bool) -> None:
+    model = model_for(observations="image", policy_kwargs=small_networks("image") | {"normalize_images": normalize})
+    image = th.full((1, *model.observation_space.shape), 200, dtype=th.uint8)
+    scaled = image.float() / 255 if normalize else image.float()
+    for network in (model.actor, model.critic):
+        features = network.extract_features(image, network.features_extractor)
+        assert_close(features, network.features_extractor(scaled))
+
+
 def test_gsde_is_refused_with_sb3s_error() -> None:
     with pytest.raises(ValueError, match="can only be used with continuous actions"):
         model_for(use_sde=True)

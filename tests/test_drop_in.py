@@ -42,6 +42,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
         {"policy": "CnnPolicy", "policy_kwargs": SMALL_CNN},
     ),
     "dict": (partial(RandomEnv, "dict"), {"policy": "MultiInputPolicy", "policy_kwargs": SMALL_DICT}),
+    "box-2d": (partial(RandomEnv, actions="box-2d"), MLP),
     "gsde": (RandomEnv, MLP | {"use_sde": True, "use_sde_at_warmup": True, "sde_sample_freq": 4}),
     "n-steps": (RandomEnv, MLP | {"n_steps": 3}),
     "n-envs": (partial(vec, 4), MLP | {"gradient_steps": -1}),

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stable_baselines3 import SAC
 
 from sac_ext import (
     CallableTarget,
@@ -19,6 +21,7 @@ from sac_ext import (
 )
 from sac_ext.entropy import KINDS, check_reachable, parse_entropy_target
 from tests.catalogue import SMALL, RandomEnv
+from tests.compare import assert_same_models
 
 BOX = EntropyContext(0, 1.0, 0, action_dim=3, min_entropy=-math.inf, max_entropy=3 * math.log(2))
 DISCRETE = EntropyContext(0, 1.0, 0, action_dim=1, min_entropy=0.0, max_entropy=math.log(4))
@@ -81,7 +84,7 @@ def test_bad_specs(spec: Any, message: str) -> None:
 
 @pytest.mark.parametrize("spec", [None, True, [0.5]])
 def test_specs_of_a_wrong_type(spec: Any) -> None:
-    with pytest.raises(TypeError, match="target_entropy must be a number"):
+    with pytest.raises(TypeError, match=r"target_entropy must be a number in nats, a string, a dict.*got"):
         parse_entropy_target(spec, default_nats=0.1)
 
 
@@ -101,9 +104,14 @@ def test_discrete_range(nats: float) -> None:
 
 
 def test_box_range() -> None:
-    assert check_reachable(-100.0, BOX) == -100.0
+    check_reachable(-100.0, BOX)
     with pytest.raises(ValueError, match=r"at most 2\.079"):
         check_reachable(2.1, BOX)
+
+
+def test_on_box_an_unreachable_target_is_warned_of_because_sac_takes_it() -> None:
+    with pytest.warns(UserWarning, match=r"target_entropy of 3 nats cannot be reached.*at most 1\.386.*without end"):
+        SoftAC("MlpPolicy", RandomEnv(), target_entropy=3.0, policy_kwargs=SMALL)
 
 
 def test_a_share_means_nothing_on_box() -> None:
@@ -126,9 +134,12 @@ class Own(EntropyTarget):
     """A user's target: follows progress, remembers what was measured."""
 
     seen: list[float]
+    progress: list[float]
 
     def value(self, context: EntropyContext) -> float:
         assert context.max_entropy == pytest.approx(math.log(4))
+        assert context.n_updates == len(self.seen)
+        assert context.progress_remaining == pytest.approx(self.progress[len(self.seen)])
         return 1.0 if context.num_timesteps < 40 else 0.5
 
     def observe(self, mean_entropy: float) -> None:
@@ -136,7 +147,8 @@ class Own(EntropyTarget):
 
 
 def test_a_target_of_ones_own_is_asked_and_told() -> None:
-    target = Own(seen=[])
+    progress = [1 - step / 30 for step in range(11, 31)] + [1 - step / 50 for step in range(31, 51)]
+    target = Own(seen=[], progress=progress)
     model = SoftAC(
         "MlpPolicy",
         RandomEnv(actions="discrete"),
@@ -154,9 +166,96 @@ def test_a_target_of_ones_own_is_asked_and_told() -> None:
     assert model.logger.name_to_value["train/target_entropy"] == 0.5
 
 
-def test_defaults_by_space() -> None:
-    box = SoftAC("MlpPolicy", RandomEnv(), policy_kwargs=SMALL)
-    discrete = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), policy_kwargs=SMALL)
-    assert box.temperature.target_nats == -2.0
-    assert discrete.temperature.target_nats == pytest.approx(0.5 * math.log(4))
-    assert box.target_entropy == discrete.target_entropy == "auto"  # what the user passed stays
+def test_what_is_unreachable_in_mid_training_stops_it_before_the_step() -> None:
+    class Late(EntropyTarget):
+        def value(self, context: EntropyContext) -> float:
+            return 1.0 if context.num_timesteps < 30 else 2.0
+
+    model = SoftAC(
+        "MlpPolicy", RandomEnv(actions="discrete"), target_entropy=Late(), learning_starts=10, policy_kwargs=SMALL
+    )
+    with pytest.raises(ValueError, match=r"2 nats cannot be reached"):
+        model.learn(60)
+    assert model.num_timesteps == 30
+    assert model._n_updates == 19
+
+
+def test_a_function_is_followed_through_training() -> None:
+    model = SoftAC(
+        "MlpPolicy",
+        RandomEnv(actions="discrete"),
+        target_entropy=lambda progress: 0.2 + progress,
+        learning_starts=10,
+        policy_kwargs=SMALL,
+    )
+    seen = []
+    model.learn(
+        40,
+        callback=lambda *_: seen.append(model.logger.name_to_value.get("train/target_entropy")) or True,
+        log_interval=99,
+    )
+    expected = [0.2 + 1 - step / 40 for step in range(11, 40)]
+    assert [value for value in seen if value] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("actions", "default", "maximum"),
+    [
+        ("box", -2.0, 2 * math.log(2)),
+        ("box-2d", -4.0, 4 * math.log(2)),
+        ("discrete", 0.5 * math.log(4), math.log(4)),
+        ("discrete-start", 0.5 * math.log(3), math.log(3)),
+    ],
+)
+def test_defaults_by_space(actions: str, default: float, maximum: float) -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions=actions), policy_kwargs=SMALL)
+    assert model.temperature.target == ConstantTarget(default)
+    assert model.head.max_entropy == pytest.approx(maximum)
+    assert model.target_entropy == "auto"  # what the user passed stays
+    continuous = actions.startswith("box")
+    assert model.log_ent_coef.detach().exp().item() == pytest.approx(1.0 if continuous else 0.1)
+    bounds = model.temperature.log_bounds
+    assert bounds is None if continuous else bounds == pytest.approx((math.log(1e-4), math.log(10)))
+
+
+@pytest.mark.parametrize(("function", "error"), [(lambda _: None, TypeError), (lambda _: "x", ValueError)])
+def test_a_function_that_gives_no_number(function: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"target_entropy \(at progress_remaining=1\) must be a number"):
+        SoftAC("MlpPolicy", RandomEnv(), target_entropy=function)
+
+
+class Counting(EntropyTarget):
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def value(self, context: EntropyContext) -> float:
+        self.calls += 1
+        return -1.0
+
+
+def test_a_target_is_asked_once_per_train_and_at_no_other_time(tmp_path: Path) -> None:
+    target = Counting()
+    model = SoftAC("MlpPolicy", RandomEnv(), target_entropy=target, learning_starts=10, policy_kwargs=SMALL)
+    model.learn(15)
+    assert target.calls == 5
+    model.save(tmp_path / "model")
+    assert SoftAC.load(tmp_path / "model").target_entropy.calls == 5
+
+
+def test_a_target_set_on_the_model_takes_effect_as_on_sac() -> None:
+    models = []
+    for algorithm in (SAC, SoftAC):
+        model = algorithm("MlpPolicy", RandomEnv(), seed=0, learning_starts=10, policy_kwargs=SMALL)
+        models.append(model.learn(20))
+        model.target_entropy = -7.0
+        model.learn(20, reset_num_timesteps=False)
+    assert_same_models(*models)
+    assert models[1].logger.name_to_value["train/target_entropy"] == -7.0
+    models[1].target_entropy = "per_dim:3"
+    models[1].learn(20, reset_num_timesteps=False)
+    assert models[1].logger.name_to_value["train/target_entropy"] == -6.0
+
+
+def test_the_class_of_a_target_is_no_target() -> None:
+    with pytest.raises(TypeError, match="got the class PerDimTarget: call it"):
+        parse_entropy_target(PerDimTarget, default_nats=0.1)

@@ -48,6 +48,7 @@ def test_a_file_crosses_over_and_trains_on_to_the_same_numbers(
     written.save_replay_buffer(tmp_path / "buffer")
     ends = []
     for reader in (SAC, SoftAC):
+        assert_same_models(written, reader.load(tmp_path / "model.zip"))  # without an environment
         model = reader.load(tmp_path / "model.zip", env=RandomEnv(), device="cpu")
         assert_same_models(written, model)
         assert_same_predictions(written, model)
@@ -133,9 +134,11 @@ class TestEveryActionSpace:
         assert_same_predictions(model, actor)
 
     def test_exclude_and_include(self, tmp_path: Path, actions: str) -> None:
-        model = trained(actions=actions)
-        model.save(tmp_path / "model", exclude=["learning_rate"])
-        assert SoftAC.load(tmp_path / "model").learning_rate == 3e-4
+        model = trained(actions=actions, learning_rate=1e-3)
+        model.save(tmp_path / "model", exclude=["learning_rate"], include=["replay_buffer"])
+        loaded = SoftAC.load(tmp_path / "model")
+        assert loaded.learning_rate == 3e-4  # the constructor's
+        np.testing.assert_array_equal(loaded.replay_buffer.rewards, model.replay_buffer.rewards)
 
 
 def test_every_argument_survives(tmp_path: Path) -> None:
@@ -158,7 +161,7 @@ def test_every_argument_survives(tmp_path: Path) -> None:
         kept = getattr(loaded, name)
         assert kept == (list(value) if isinstance(value, tuple) else value), name  # JSON has no tuples
     assert loaded.temperature.log_bounds == pytest.approx((math.log(0.01), math.log(2.0)))
-    assert loaded.temperature.target_nats == pytest.approx(0.7 * math.log(4))
+    assert loaded.temperature.target == FractionTarget(0.7)
 
 
 def test_a_target_object_survives(tmp_path: Path) -> None:
@@ -183,26 +186,76 @@ def test_arguments_changed_on_load(tmp_path: Path) -> None:
         SoftAC.load(tmp_path / "model", policy_delay=0)
 
 
-def test_a_learned_coefficient_can_be_fixed_on_load_and_back(tmp_path: Path) -> None:
-    trained().save(tmp_path / "learned")
-    fixed = SoftAC.load(tmp_path / "learned", env=RandomEnv(), ent_coef=0.05)
-    fixed.learn(30)
-    assert fixed.logger.name_to_value["train/ent_coef"] == pytest.approx(0.05)
-    fixed.save(tmp_path / "fixed")
-    assert SoftAC.load(tmp_path / "fixed").ent_coef_tensor.item() == pytest.approx(0.05)
-    changed = SoftAC.load(tmp_path / "fixed", ent_coef=0.3)
-    assert changed.ent_coef_tensor.item() == pytest.approx(0.3)
-    learned = SoftAC.load(tmp_path / "fixed", ent_coef="auto_0.4")
-    assert learned.log_ent_coef.detach().exp().item() == pytest.approx(0.4)
-    learned.save(tmp_path / "learned-again")
+LEARNED, FIXED = {"ent_coef": "auto_0.2"}, {"ent_coef": 0.2}
+BOUNDED = LEARNED | {"ent_coef_bounds": (0.1, 0.3), "ent_coef_learning_rate": 1e-3}
 
 
-def test_a_coefficient_that_stays_learned_keeps_its_value_on_load(tmp_path: Path) -> None:
-    model = trained(ent_coef="auto_0.1")
-    model.save(tmp_path / "model")
-    loaded = SoftAC.load(tmp_path / "model", ent_coef="auto")
-    assert th.equal(loaded.log_ent_coef, model.log_ent_coef)
-    assert loaded.log_ent_coef.item() != pytest.approx(math.log(0.1), abs=1e-6)
+@pytest.mark.filterwarnings("ignore:ent_coef is held at its bound")
+@pytest.mark.parametrize(
+    ("written", "changes", "expected"),
+    [
+        (LEARNED, {"ent_coef": 0.05}, 0.05),
+        (BOUNDED, {"ent_coef": 0.05}, 0.05),
+        (FIXED, {"ent_coef": 0.05}, 0.05),
+        (FIXED, {"ent_coef": "auto_0.4"}, 0.4),
+        (FIXED, {"ent_coef": "auto_0.4", "ent_coef_bounds": (0.1, 1), "ent_coef_learning_rate": 1e-2}, 0.4),
+        (LEARNED, {"ent_coef": "auto"}, None),
+        (LEARNED, {"ent_coef": "auto_0.7"}, None),
+        (LEARNED, {"target_entropy": -1.0}, None),
+        (LEARNED, {"ent_coef_bounds": (0.01, 0.5)}, None),
+        (LEARNED, {"ent_coef_bounds": (0.5, 2.0), "ent_coef": "auto"}, 0.5),
+        (BOUNDED, {"ent_coef_bounds": (0.5, 2.0), "ent_coef": "auto"}, 0.5),
+        (BOUNDED, {"ent_coef_bounds": None}, None),
+    ],
+)
+def test_the_coefficient_changed_on_load(tmp_path: Path, written: dict, changes: dict, expected: float | None) -> None:
+    """``expected`` is the coefficient after loading; None for the one in the file."""
+    model = trained(**written)
+    model.save(tmp_path / "written")
+    loaded = SoftAC.load(tmp_path / "written", env=RandomEnv(), **changes)
+    for name, value in changes.items():
+        assert getattr(loaded, name) == value
+    assert coefficient(loaded) == pytest.approx(coefficient(model) if expected is None else expected)
+    if expected is None:
+        assert_equal(model.ent_coef_optimizer.state_dict()["state"], loaded.ent_coef_optimizer.state_dict()["state"])
+    if "ent_coef_learning_rate" in changes:
+        assert loaded.ent_coef_optimizer.param_groups[0]["lr"] == changes["ent_coef_learning_rate"]
+    loaded.learn(30)
+    loaded.save(tmp_path / "again")
+    assert_no_pickled_tensors(loaded)
+    again = SoftAC.load(tmp_path / "again")
+    assert_same_models(loaded, again)
+
+
+def coefficient(model: SoftAC) -> float:
+    if model.log_ent_coef is None:
+        return model.ent_coef_tensor.item()
+    return model.log_ent_coef.detach().exp().item()
+
+
+@pytest.mark.parametrize(
+    ("written", "changes", "message"),
+    [
+        (LEARNED, {"ent_coef_bounds": (0.5, 2.0)}, "starts at 0.2, outside .*give ent_coef='auto'"),
+        (FIXED, {"ent_coef_bounds": (0.1, 1.0)}, "is for a learned coefficient"),
+        (FIXED, {"ent_coef_learning_rate": 1e-3}, "needs a learned coefficient"),
+        (LEARNED, {"ent_coef": -1.0}, "must be >= 0"),
+        (LEARNED, {"target_entropy": "fraction:0.5"}, "per_dim"),
+    ],
+)
+def test_changes_on_load_that_do_not_go_together(tmp_path: Path, written: dict, changes: dict, message: str) -> None:
+    trained(**written).save(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):
+        SoftAC.load(tmp_path / "model", **changes)
+
+
+@pytest.mark.filterwarnings("ignore:target_entropy of 3 nats")
+def test_a_sac_file_with_a_target_out_of_reach_loads() -> None:
+    file = io.BytesIO()
+    model = trained(SAC, target_entropy=3.0)
+    model.save(file)
+    file.seek(0)
+    assert_same_predictions(model, SoftAC.load(file))
 
 
 def test_her_buffer_can_be_reloaded_after_the_model_gave_its_own_up(tmp_path: Path) -> None:
@@ -231,11 +284,15 @@ def test_between_devices(tmp_path: Path, actions: str) -> None:
     SoftAC.load(tmp_path / "cpu", env=RandomEnv(actions=actions), device="cuda").learn(30)
 
 
-@pytest.mark.parametrize("actions", ACTIONS)
-def test_no_tensor_is_pickled_into_the_data(tmp_path: Path, actions: str) -> None:
+def assert_no_pickled_tensors(model: SoftAC) -> None:
     """A pickled tensor remembers its device, and the file could not be loaded elsewhere."""
-    model = trained(actions=actions)
     pickled = set(model.__dict__) - set(model._excluded_save_params())
     pickled -= {name.split(".")[0] for names in model._get_torch_save_params() for name in names}
     for name in pickled:
         assert not isinstance(getattr(model, name), th.Tensor | th.nn.Module | th.optim.Optimizer), name
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+@pytest.mark.parametrize("ent_coef", ["auto", 0.1])
+def test_no_tensor_is_pickled_into_the_data(actions: str, ent_coef: Any) -> None:
+    assert_no_pickled_tensors(trained(actions=actions, ent_coef=ent_coef))

@@ -103,6 +103,42 @@ def test_behind_vec_normalize() -> None:
     assert all(th.isfinite(parameter).all() for parameter in model.policy.parameters())
 
 
+def test_in_a_loaded_dict_buffer(tmp_path: Any) -> None:
+    options = {"learning_starts": 20, "buffer_size": 100, "policy_kwargs": small_networks("dict")}
+    model = SoftAC("MultiInputPolicy", RandomEnv("dict"), **options).learn(25)
+    model.replay_buffer.observations["vector"][3] = np.nan
+    model.save_replay_buffer(tmp_path / "buffer")
+    with pytest.raises(ValueError, match=r"observation\['vector'\] from the loaded replay buffer"):
+        model.load_replay_buffer(tmp_path / "buffer")
+
+
+class Loose(gym.Wrapper):
+    """Gives observations as Python objects, as many environments do."""
+
+    def __init__(self, env: gym.Env, convert: Any) -> None:
+        super().__init__(env)
+        self.convert = convert
+
+    def reset(self, **kwargs: Any) -> Any:
+        observation, info = self.env.reset(**kwargs)
+        return self.convert(observation), info
+
+    def step(self, action: Any) -> Any:
+        observation, *rest = self.env.step(action)
+        return self.convert(observation), *rest
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+@pytest.mark.parametrize(("observations", "convert"), [("discrete", int), ("vector", list)])
+def test_observations_that_are_no_arrays(observations: str, convert: Any, actions: str) -> None:
+    env = Loose(RandomEnv(observations, actions), convert)
+    SoftAC("MlpPolicy", env, learning_starts=20, policy_kwargs=small_networks("vector")).learn(40)
+
+
+def test_a_terminal_observation_of_none_is_no_nan() -> None:
+    finite.check_observation(None, "a wrapper that forgot it")
+
+
 @pytest.mark.parametrize("spoil", ["rewards", "observations", "next_observations"])
 class TestThroughTheBuffer:
     def trained(self) -> SoftAC:
@@ -124,7 +160,7 @@ class TestThroughTheBuffer:
         before = model._n_updates
         steps = []
         original = model._run_step
-        model._run_step = lambda step: original(lambda *args, **kwargs: (steps.append(1), step(*args, **kwargs))[1])
+        model._run_step = lambda *args, **kwargs: (steps.append(1), original(*args, **kwargs))[1]  # type: ignore[assignment]
         with pytest.raises(ValueError, match="from the replay buffer"):
             model.train(gradient_steps=500, batch_size=4)
         assert len(steps) > 0

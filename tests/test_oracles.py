@@ -12,6 +12,7 @@ from tests.oracles import Spaces, add, ent_coef, q_and_policy, random_mdp, soft_
 
 ONE = np.ones(1, dtype=np.float32)
 CONSTANT = spaces.Box(0, 1, (1,), np.float32)
+ONE_CRITIC = {"policy_kwargs": {"net_arch": [], "n_critics": 1}}
 BANDIT = np.array([1.0, 0.5, 0.0, -0.5])
 
 
@@ -36,13 +37,12 @@ def test_bandit_coefficient_and_policy(rho: float, expected: float) -> None:
     assert -(policy * np.log(policy)).sum() == pytest.approx(rho * math.log(4), abs=1e-3)
 
 
-@pytest.mark.parametrize("options", [{}, {"critic_reduction": "min"}, {"policy_delay": 2}, {"n_critics": 1}])
+@pytest.mark.parametrize("options", [{}, {"critic_reduction": "min"}, {"policy_delay": 2}, ONE_CRITIC])
 def test_tabular_mdp_reaches_the_soft_optimum(options: dict) -> None:
     """Values and policy of soft value iteration, with terminals and with time limits that must not count as such."""
     mdp = random_mdp()
     q, policy = mdp.soft_optimum(ent_coef=0.3)
-    policy_kwargs = {"net_arch": [], "n_critics": options.pop("n_critics", 2)}
-    model = soft_ac(mdp.env(), ent_coef=0.3, gamma=mdp.gamma, tau=0.05, policy_kwargs=policy_kwargs, **options)
+    model = soft_ac(mdp.env(), ent_coef=0.3, gamma=mdp.gamma, tau=0.05, **options)
     mdp.fill(model)
     assert model.replay_buffer.timeouts.any()
     train_in_phases(model, {0.03: 1200, 0.003: 600})
@@ -63,6 +63,9 @@ def test_without_entropy_in_the_critic_the_values_are_those_of_expected_rewards(
     value = np.where(mdp.terminal, 0.0, (policy * learned_q).sum(axis=1))
     expected = mdp.rewards + mdp.gamma * mdp.probabilities @ value
     np.testing.assert_allclose(learned_q[~mdp.terminal], expected[~mdp.terminal], atol=0.02 * np.ptp(expected) + 0.05)
+    softmax = np.exp((expected - expected.max(axis=1, keepdims=True)) / 0.3)
+    softmax /= softmax.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(policy[~mdp.terminal], softmax[~mdp.terminal], atol=0.1)  # the actor keeps its entropy
 
 
 def go_or_stay(**kwargs) -> SoftAC:

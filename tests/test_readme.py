@@ -27,9 +27,3 @@ def test_every_new_argument_is_in_the_table() -> None:
             expected = parameter.default if isinstance(parameter.default, str) else repr(parameter.default)
             resolved = {"ent_coef_bounds": "none on Box", "critic_reduction": "min on Box"}
             assert resolved.get(name, expected) in default, name
-
-
-def test_the_import_picture_has_every_file() -> None:
-    picture = README.split("### The files")[1].split("```")[1]
-    for path in (Path(__file__).parent.parent / "sac_ext").glob("[a-z]*.py"):
-        assert re.search(rf"\b{path.stem}\b", picture), path.stem

@@ -54,24 +54,34 @@ def test_a_seed_makes_training_repeatable(actions: str) -> None:
         assert_same_models(first, other)
 
 
-@pytest.mark.parametrize("train_freq", [4, (4, "step"), (1, "episode")])
-def test_train_freq(actions: str, train_freq: Any) -> None:
+@pytest.mark.parametrize(("train_freq", "updates"), [(4, 15), ((4, "step"), 15), ((20, "step"), 3)])
+def test_train_freq(actions: str, train_freq: Any, updates: int) -> None:
     model = SoftAC("MlpPolicy", RandomEnv(actions=actions), train_freq=train_freq, **FAST).learn(80)
-    assert model._n_updates > 0
+    assert model._n_updates == updates  # one after each rollout that ends beyond step 20
+
+
+def test_episodic_training(actions: str) -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions=actions), train_freq=(1, "episode"), gradient_steps=-1, **FAST)
+    model.learn(80)
+    assert 0 <= model.num_timesteps - model._n_updates <= 20  # all but the steps of the episodes that warmed up
 
 
 def test_n_steps(actions: str) -> None:
-    SoftAC("MlpPolicy", RandomEnv(actions=actions), n_steps=3, **FAST).learn(60)
+    model = SoftAC("MlpPolicy", RandomEnv(actions=actions), n_steps=3, gamma=0.9, **FAST).learn(60)
+    discounts = model.replay_buffer.sample(64).discounts
+    assert set(discounts.flatten().tolist()) <= set(np.float32(0.9) ** np.arange(1, 4, dtype=np.float32))
 
 
 def test_optimize_memory_usage(actions: str) -> None:
-    SoftAC(
+    model = SoftAC(
         "MlpPolicy",
         RandomEnv(actions=actions),
         optimize_memory_usage=True,
         replay_buffer_kwargs={"handle_timeout_termination": False},
         **FAST,
     ).learn(60)
+    assert model.replay_buffer.optimize_memory_usage
+    assert model._n_updates == 40
 
 
 def test_vec_normalize(actions: str, tmp_path: Path) -> None:
@@ -219,7 +229,10 @@ def test_shared_features_extractor(actions: str, observations: str) -> None:
     assert model.critic.features_extractor is model.actor.features_extractor
     trained = {id(p) for group in model.critic.optimizer.param_groups for p in group["params"]}
     assert not trained & {id(p) for p in model.actor.features_extractor.parameters()}
+    before = [p.clone() for p in model.actor.features_extractor.parameters()]
     model.learn(40)
+    after = model.actor.features_extractor.parameters()
+    assert all(not th.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
 def test_predict_with_another_environment_and_batches(actions: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sac_ext import SoftAC, losses
-from sac_ext.update import SoftUpdate
+from sac_ext import SoftAC, losses, metrics
 from tests.catalogue import ACTIONS, SMALL, RandomEnv
 from tests.compare import assert_equal
 
@@ -26,6 +26,11 @@ def ready(actions: str = "box", **kwargs: Any) -> SoftAC:
     return model
 
 
+def run_step(model: SoftAC, batch: Any, update_actor: bool = True, update_target: bool = True) -> Any:
+    model._refresh_update()
+    return model._run_step(batch, update_actor=update_actor, update_target=update_target)
+
+
 def snapshot(model: SoftAC) -> dict[str, Any]:
     coefficient = model.ent_coef_tensor if model.log_ent_coef is None else model.log_ent_coef.detach()
     networks = {name: getattr(model, name).state_dict() for name in ("actor", "critic", "critic_target")}
@@ -34,7 +39,7 @@ def snapshot(model: SoftAC) -> dict[str, Any]:
 
 def changed_by(model: SoftAC, **step: bool) -> set[str]:
     before = snapshot(model)
-    model._make_update()(model.replay_buffer.sample(16), **step)
+    run_step(model, model.replay_buffer.sample(16), **step)
     after = snapshot(model)
     return {name for name in before if not same(before[name], after[name])}
 
@@ -60,25 +65,71 @@ class TestGradientsReachOnlyWhatTheyShould:
         changed = changed_by(ready(actions), update_actor=False, update_target=True)
         assert changed == {"critic", "critic_target"}
 
-    def test_losses_leave_gradients_on_their_own_parameters(self, actions: str) -> None:
-        """With learning rates of 0 for the others, each loss changes its own parameters alone."""
-        for name, network in (("actor", "actor"), ("critic", "critic"), ("ent_coef", "ent_coef")):
-            rates = {f"{other}_learning_rate": 0.0 for other in ("actor", "critic", "ent_coef")}
-            model = ready(actions, **rates | {f"{name}_learning_rate": 1e-2})
-            before = snapshot(model)
-            model.train(gradient_steps=1, batch_size=16)
-            after = snapshot(model)
-            before.pop("critic_target"), after.pop("critic_target")
-            assert {key for key in before if not same(before[key], after[key])} == {network}
-
-    def test_frozen_parameters_stay(self, actions: str) -> None:
+    def test_the_critics_loss_leaves_no_gradient_elsewhere(self, actions: str) -> None:
         model = ready(actions)
+        run_step(model, model.replay_buffer.sample(16), update_actor=False)
+        others = [*model.actor.parameters(), *model.critic_target.parameters(), model.log_ent_coef]
+        assert all(parameter.grad is None for parameter in others)
+        assert all(parameter.grad is not None for parameter in model.critic.parameters())
+
+    def test_the_actors_loss_leaves_no_gradient_on_the_critics(self, actions: str) -> None:
+        """Their gradients after a full step are those of the critics' loss alone."""
+        full, critics_only = ready(actions), ready(actions)
+        batch = full.replay_buffer.sample(16)
+        for model, update_actor in ((full, True), (critics_only, False)):
+            draw_the_same_actions_at_each_call(model)
+            run_step(model, batch, update_actor=update_actor)
+        gradients = [[parameter.grad for parameter in model.critic.parameters()] for model in (full, critics_only)]
+        assert_equal(*gradients)
+
+    def test_what_is_frozen_in_mid_training_stays(self, actions: str) -> None:
+        model = ready(actions)
+        model.train(gradient_steps=2, batch_size=16)
         frozen = [*model.actor.latent_pi.parameters(), *model.critic.qf0.parameters()]
         for parameter in frozen:
             parameter.requires_grad_(False)
         before = copy.deepcopy(frozen)
         model.train(gradient_steps=2, batch_size=16)
         assert_equal(before, frozen)
+
+    def test_a_frozen_actor_stays_and_the_critics_train_on(self, actions: str) -> None:
+        model = ready(actions, ent_coef=0.1)
+        model.train(gradient_steps=1, batch_size=16)
+        for parameter in model.actor.parameters():
+            parameter.requires_grad_(False)
+        assert changed_by(model, update_actor=True, update_target=False) == {"critic"}
+
+    def test_nothing_waits_for_the_device(self, actions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No ``item()``, ``bool()`` or ``if`` on a tensor; Adam's own, on its step counter, is left out."""
+        bounds = {"ent_coef_bounds": (0.01, 2.0), "max_grad_norm": 1.0}
+        model = ready(actions, **bounds)
+        batch = model.replay_buffer.sample(16)
+        monkeypatch.setattr(th.optim.Adam, "step", lambda self: None)
+        with NoHostSync():
+            run_step(model, batch)
+
+
+def draw_the_same_actions_at_each_call(model: SoftAC) -> None:
+    pi = model.head.pi
+
+    def seeded(actor: Any, obs: Any) -> Any:
+        th.manual_seed(0)
+        return pi(actor, obs)
+
+    model.head.pi = seeded  # type: ignore[method-assign]
+
+
+class NoHostSync(TorchDispatchMode):
+    """Refuses what brings a number to the host."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert function is not th.ops.aten._local_scalar_dense.default, "the step waits for the device"
+        return function(*args, **kwargs or {})
+
+
+def test_the_guard_against_waiting_notices() -> None:
+    with NoHostSync(), pytest.raises(AssertionError, match="waits"):
+        th.ones(1).item()
 
 
 def test_the_discrete_actor_gradient_is_the_exact_one() -> None:
@@ -93,37 +144,35 @@ def test_the_discrete_actor_gradient_is_the_exact_one() -> None:
     expected = th.autograd.grad(loss, list(model.actor.parameters()))
     for group in model.critic.optimizer.param_groups:
         group["lr"] = 0.0
-    metrics = model._make_update()(batch, update_actor=True, update_target=False)
-    assert_close(metrics["actor_loss"], loss.detach())
+    measured = run_step(model, batch, update_target=False)
+    assert_close(measured["actor_loss"], loss.detach())
     for parameter, gradient in zip(model.actor.parameters(), expected, strict=True):
         assert_close(parameter.grad, gradient)
 
 
-@pytest.mark.parametrize("actions", ACTIONS)
-def test_the_target_uses_the_current_policy_and_not_the_replayed_action(actions: str) -> None:
-    model = ready(actions, ent_coef=0.0, tau=0.0)
-    batch = model.replay_buffer.sample(16)
-    permuted = batch._replace(actions=batch.actions.flip(0))
-    update = model._make_update()
-    targets = []
-    for each in (batch, permuted):
-        th.manual_seed(0)
-        with th.no_grad():
-            pi = model.head.pi(model.actor, each.next_observations)
-            targets.append(pi.expected_q(model.critic_target, each.next_observations, update._reduce))
-    assert th.equal(*targets)
-
-
-def captured_targets(monkeypatch: pytest.MonkeyPatch, model: SoftAC) -> th.Tensor:
+def captured_targets(monkeypatch: pytest.MonkeyPatch, model: SoftAC, change: Any = lambda batch: batch) -> th.Tensor:
     """The TD target of a step on a fixed batch."""
     seen = []
     original = losses.critic_loss
     monkeypatch.setattr(losses, "critic_loss", lambda q, target: seen.append(target) or original(q, target))
     np.random.seed(0)
     th.manual_seed(0)
-    model._make_update()(model.replay_buffer.sample(16), update_actor=False, update_target=False)
+    run_step(model, change(model.replay_buffer.sample(16)), update_actor=False, update_target=False)
     monkeypatch.undo()
     return seen[0]
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_the_target_asks_the_current_policy_and_not_the_replayed_action(
+    monkeypatch: pytest.MonkeyPatch, actions: str
+) -> None:
+    expected = captured_targets(monkeypatch, ready(actions))
+    permuted = captured_targets(
+        monkeypatch, ready(actions), lambda batch: batch._replace(actions=batch.actions.flip(0))
+    )
+    assert th.equal(expected, permuted)
+    rewards = captured_targets(monkeypatch, ready(actions), lambda batch: batch._replace(rewards=batch.rewards.flip(0)))
+    assert not th.equal(expected, rewards)
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete"])
@@ -195,6 +244,19 @@ def test_ent_coef_bounds_hold_and_warn_once(bounds: tuple[float, float], target:
     assert model.log_ent_coef.detach().exp().item() == pytest.approx(held, rel=1e-5)
 
 
+def test_each_learn_warns_of_a_held_bound_again() -> None:
+    options = {"ent_coef": "auto_1.0", "ent_coef_bounds": (0.9, 2.0), "target_entropy": 0.1, "learning_rate": 0.05}
+    model = ready("discrete", **options)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="held at its bound"):
+            model.learn(75)
+
+
+def test_auto_starts_inside_the_bounds() -> None:
+    model = ready("discrete", ent_coef_bounds=(0.3, 2.0))
+    assert model.log_ent_coef.detach().exp().item() == pytest.approx(0.3)
+
+
 def test_a_start_at_a_bound_that_is_left_again_does_not_warn() -> None:
     model = ready("discrete", ent_coef="auto_1.0", ent_coef_bounds=(1.0, math.inf), target_entropy=1.386)
     for _ in range(3):
@@ -233,6 +295,36 @@ def test_what_users_set_on_the_model_takes_effect() -> None:
     assert_equal(before, model.actor.state_dict())
 
 
+@pytest.mark.parametrize("tensor", [th.tensor([0.7]), th.tensor([[0.7]], dtype=th.float64)])
+def test_a_coefficient_of_another_shape_put_there_by_the_user(tensor: th.Tensor) -> None:
+    model = ready(ent_coef="0.1")
+    model.ent_coef_tensor = tensor
+    model.train(gradient_steps=2, batch_size=16)
+    assert model.logger.name_to_value["train/ent_coef"] == pytest.approx(0.7)
+
+
+def test_a_subclass_may_set_learning_rates_its_own_way() -> None:
+    calls = []
+
+    class Own(SoftAC):
+        def _update_learning_rate(self, optimizers: Any) -> None:
+            calls.append(len(optimizers))
+            super()._update_learning_rate(optimizers)
+
+    Own("MlpPolicy", RandomEnv(), learning_starts=10, policy_kwargs=SMALL).learn(15)
+    assert calls == [3] * 5
+
+
+def test_very_long_calls_fetch_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    means = []
+    for limit in (7, 10_000):
+        monkeypatch.setattr(metrics, "MAX_PENDING", limit)
+        model = ready()
+        model.train(gradient_steps=9, batch_size=16)
+        means.append(dict(model.logger.name_to_value))
+    assert means[0] == means[1]
+
+
 def test_no_gradient_steps_change_nothing() -> None:
     model = ready()
     before = snapshot(model)
@@ -242,10 +334,9 @@ def test_no_gradient_steps_change_nothing() -> None:
 
 def test_the_step_hands_back_device_scalars_only() -> None:
     model = ready()
-    step: SoftUpdate = model._make_update()
-    metrics = step(model.replay_buffer.sample(16), update_actor=True, update_target=True)
-    assert set(metrics) == {"ent_coef", "entropy", "ent_coef_loss", "critic_loss", "actor_loss"}
-    assert all(value.shape == () and not value.requires_grad for value in metrics.values())
+    measured = run_step(model, model.replay_buffer.sample(16))
+    assert set(measured) == {"ent_coef", "entropy", "ent_coef_loss", "critic_loss", "actor_loss"}
+    assert all(value.shape == () and not value.requires_grad for value in measured.values())
 
 
 def test_logged_values_are_means_over_the_call() -> None:

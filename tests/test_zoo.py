@@ -1,6 +1,7 @@
 """``python -m sac_ext.zoo``: the configurations build, train trains and scores, enjoy plays what was saved."""
 
 import re
+import shlex
 import subprocess
 import sys
 from importlib.resources import files
@@ -31,6 +32,8 @@ def test_configurations_train(name: str) -> None:
     config = dict(CONFIG[name])
     n_timesteps = config.pop("n_timesteps")
     assert float(n_timesteps) >= 1000
+    if "policy_kwargs" in config:
+        config["policy_kwargs"] = eval(config["policy_kwargs"])  # as the zoo does
     env = gym.make("CartPole-v1" if name == "default" else name)
     model = SoftAC(env=env, seed=0, **config | {"learning_starts": 100}).learn(130)
     assert model._n_updates > 0
@@ -45,8 +48,12 @@ def test_train_then_enjoy(env: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     trained = capsys.readouterr().out
     assert ("Using 'default' hyperparameters" in trained) == (env not in CONFIG)
     assert re.search(r"Score of the final policy: -?\d+\.\d+ \+/- \d+\.\d+ \(20 deterministic episodes\)", trained)
-    for command in re.findall(r"python -m sac_ext\.zoo (enjoy .*?)\s+#", trained):
-        zoo.main([*command.split(), "--no-render", "-n", "1000"])
+    commands = [shlex.split(line, comments=True) for line in trained.split("Next:")[1].strip().splitlines()]
+    assert [command[3] for command in commands] == ["enjoy", "enjoy", "train"]
+    assert commands[2][-2:] == ["--seed", "4"]
+    for command in commands[:2]:
+        assert Path(command[0]).exists()
+        zoo.main([*command[3:], "--no-render", "-n", "1000"])
         assert "Mean reward" in capsys.readouterr().out
     assert (tmp_path / "softac" / f"{env}_1" / f"{env}.zip").exists()
     assert SoftAC.load(tmp_path / "softac" / f"{env}_1" / f"{env}.zip").num_timesteps == 300
@@ -59,11 +66,11 @@ def test_normalized_runs_are_scored_with_their_statistics(tmp_path: Path, capsys
     assert score < -200  # returns as they are, not divided by their deviation
 
 
-def test_options_given_win_over_defaults() -> None:
-    defaults = {("-f", "--folder"): ["logs"], ("-P", "--progress"): []}
-    assert zoo._with_defaults(["--env", "x"], defaults) == ["--env", "x", "--folder", "logs", "--progress"]
-    assert zoo._with_defaults(["-f", "mine", "-P"], defaults) == ["-f", "mine", "-P"]
-    assert zoo._with_defaults(["--folder=mine"], defaults) == ["--folder=mine", "--progress"]
+@pytest.mark.parametrize("option", ["-fX", "--log-fold X", "--log-folder=X"])
+def test_options_given_win_over_defaults(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    zoo.main(["train", "--env", "CartPole-v1", "-n", "60", *option.split(), "-params", *FAST])
+    assert [path.name for path in tmp_path.iterdir()] == ["X"]
 
 
 def test_register_adds_to_the_zoos_table() -> None:
@@ -92,9 +99,10 @@ def test_unknown_environment_suggests_one() -> None:
         zoo.main(["train", "--env", "CartPoel-v1"])
 
 
-def test_optimize_is_refused_for_now() -> None:
+@pytest.mark.parametrize("option", ["-optimize", "--optimize-hyperparameters", "--optimize"])
+def test_optimize_is_refused_for_now(option: str) -> None:
     with pytest.raises(SystemExit, match="not available"):
-        zoo.main(["train", "-optimize"])
+        zoo.main(["train", option])
 
 
 def test_without_rl_zoo3_there_is_one_line_with_the_way_out() -> None:
