@@ -2,8 +2,9 @@
 What score does a zoo entry reach? One JSON line per seed: python benchmarks/score.py --env Pendulum-v1 --seeds 0 1 2
 
 Trains on one torch thread, evaluates deterministically at every tenth of training (10 episodes) and at the end (100
-episodes, an environment with a seed of its own). Seeds that the output file has already are skipped, so an interrupted
-run is resumed by the same command.
+episodes, an environment with a seed of its own). Seeds that the output file has already, with the same entry, are
+skipped, so an interrupted run is resumed by the same command. Entries with keys of the zoo's own beside n_timesteps and
+policy_kwargs (n_envs, normalize, ...) are refused by SoftAC.
 """
 
 import argparse
@@ -54,6 +55,8 @@ def run(env_id: str, entry: dict[str, Any], seed: int, episodes: int) -> dict[st
     """Train and evaluate one seed."""
     hyperparams = dict(entry)
     n_timesteps = int(hyperparams.pop("n_timesteps"))
+    if isinstance(hyperparams.get("policy_kwargs"), str):  # the zoo's way to write Python objects in YAML
+        hyperparams["policy_kwargs"] = eval(hyperparams["policy_kwargs"])
     evaluation = Monitor(gym.make(env_id))
     evaluation.reset(seed=seed + EVALUATION_SEED_OFFSET)
     curve = Curve(evaluation, every=n_timesteps // 10)
@@ -91,12 +94,14 @@ def main() -> None:
     options = parser.parse_args()
     th.set_num_threads(1)
     config = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
+    entry = config.get(options.env, config["default"])
     out = options.out or RESULTS / f"score-{options.env}.jsonl"
-    lines = out.read_text().splitlines() if out.exists() else []
-    results = {line["seed"]: line for line in map(json.loads, lines)}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lines = map(json.loads, out.read_text().splitlines() if out.exists() else [])
+    results = {line["seed"]: line for line in lines if line["entry"] == entry and line["episodes"] == options.episodes}
     for seed in options.seeds:
         if seed not in results:
-            results[seed] = run(options.env, config.get(options.env, config["default"]), seed, options.episodes)
+            results[seed] = run(options.env, entry, seed, options.episodes)
             with out.open("a") as file:
                 file.write(json.dumps(results[seed]) + "\n")
         print(
