@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -226,6 +226,9 @@ class SoftAC(OffPolicyAlgorithm):
     def _setup_model(self) -> None:
         self.head = make_head(self.action_space)
         self._check_arguments()
+        if self.replay_buffer_class is NStepReplayBuffer and self.replay_buffer_kwargs.get("n_steps") == self.n_steps:
+            # SB3 chose it for n_steps when the saved model was set up; it would warn of its own choice now
+            self.replay_buffer_class = None
         super()._setup_model()
         self.head = head_of(self.policy, default=self.head)
         self._create_aliases()

@@ -164,6 +164,13 @@ def test_every_argument_survives(tmp_path: Path) -> None:
     assert loaded.temperature.target == FractionTarget(0.7)
 
 
+def test_n_step_returns_are_set_up_again_on_load(tmp_path: Path) -> None:
+    trained(n_steps=3).save(tmp_path / "model")
+    loaded = SoftAC.load(tmp_path / "model", env=RandomEnv(), gamma=0.5)
+    assert (loaded.replay_buffer.n_steps, loaded.replay_buffer.gamma) == (3, 0.5)
+    loaded.learn(30)
+
+
 def test_a_target_object_survives(tmp_path: Path) -> None:
     trained(actions="discrete", target_entropy=FractionTarget(0.3)).save(tmp_path / "model")
     assert SoftAC.load(tmp_path / "model").target_entropy == FractionTarget(0.3)
