@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import SAC, HerReplayBuffer
-from stable_baselines3.common.envs import BitFlippingEnv
+from stable_baselines3.common.envs import BitFlippingEnv, IdentityEnvBox
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
@@ -132,3 +133,10 @@ def test_equal_critics_break_ties_as_sac_does() -> None:
     sac_gradient = th.autograd.grad(th.cat(values, dim=1).min(dim=1, keepdim=True).values.sum(), values)
     our_gradient = th.autograd.grad(th.stack(values).min(dim=0).values.sum(), values)
     assert all(th.equal(left, right) for left, right in zip(sac_gradient, our_gradient, strict=True))
+
+
+def test_the_identity_environment_is_learned() -> None:
+    env = DummyVecEnv([lambda: IdentityEnvBox(eps=0.5)])
+    model = SoftAC("MlpPolicy", env, seed=1, gamma=0.0, learning_rate=1e-2, policy_kwargs=SMALL)
+    model.learn(1000)
+    assert evaluate_policy(model, env, 10, warn=False)[0] > 90

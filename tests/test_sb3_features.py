@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import (
     StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.env_checker import check_env
-from stable_baselines3.common.envs import BitFlippingEnv, IdentityEnvBox
+from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
@@ -259,12 +259,3 @@ def test_hindsight_experience_replay(actions: str) -> None:
         "MultiInputPolicy", env, replay_buffer_class=HerReplayBuffer, replay_buffer_kwargs={"n_sampled_goal": 2}, **FAST
     )
     model.learn(80)
-
-
-def test_box_identity_is_learned(actions: str) -> None:
-    if actions != "box":
-        pytest.skip("the discrete one is in test_discrete")
-    env = DummyVecEnv([lambda: IdentityEnvBox(eps=0.5)])
-    model = SoftAC("MlpPolicy", env, seed=1, gamma=0.0, learning_rate=1e-2, policy_kwargs=SMALL)
-    model.learn(1000)
-    assert evaluate_policy(model, env, 10, warn=False)[0] > 90
