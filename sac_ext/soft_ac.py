@@ -120,7 +120,7 @@ class SoftAC(OffPolicyAlgorithm):
     :param max_grad_norm: clip the actor's and the critics' gradients, each to this norm; None for no limit
     :param execution: how gradient steps run: ``"eager"``, or ``"auto"`` for the fastest mode known to match it, which
         is eager in this version
-    :raises ValueError: for an argument out of its range, or a target entropy out of reach
+    :raises ValueError: for an argument out of its range, or on discrete actions a target entropy out of reach
     :raises TypeError: for an argument of the wrong type, or an action space without a policy
     """
 

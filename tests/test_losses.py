@@ -51,7 +51,7 @@ def test_coefficient_grows_while_the_entropy_is_below_its_target(entropy: float,
 
 
 @pytest.mark.parametrize(("reduction", "expected"), [("min", [1.0, -4.0]), ("mean", [2.0, -1.0])])
-def test_reduce_critics(reduction: str, expected: list[float]) -> None:
+def test_reductions_over_critics(reduction: str, expected: list[float]) -> None:
     assert_close(losses.REDUCTIONS[reduction](th.tensor([[1.0, 2.0], [3.0, -4.0]])), th.tensor(expected))
 
 
