@@ -1,5 +1,6 @@
 """Soft Actor-Critic for Stable-Baselines3, on continuous and discrete actions."""
 
+from sac_ext.buffers import DeviceReplayBuffer, SoftReplayBufferSamples
 from sac_ext.entropy import (
     CallableTarget,
     ConstantTarget,
@@ -17,6 +18,7 @@ __all__ = [
     "CallableTarget",
     "CnnPolicy",
     "ConstantTarget",
+    "DeviceReplayBuffer",
     "EntropyContext",
     "EntropyTarget",
     "FractionTarget",
@@ -24,5 +26,6 @@ __all__ = [
     "MultiInputPolicy",
     "PerDimTarget",
     "SoftAC",
+    "SoftReplayBufferSamples",
     "__version__",
 ]

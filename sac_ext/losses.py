@@ -51,18 +51,34 @@ def td_target(rewards: th.Tensor, dones: th.Tensor, discounts: th.Tensor | float
     return rewards + (1 - dones) * discounts * next_value
 
 
-def critic_loss(q_taken: th.Tensor, target: th.Tensor) -> th.Tensor:
+def critic_loss(q_taken: th.Tensor, target: th.Tensor, weights: th.Tensor | None = None) -> th.Tensor:
     """
     Half the squared TD error, averaged over the batch and summed over the critics (SAC, eq. 5).
 
     :param q_taken: ``(C, B)`` value of the action in the batch, per critic
     :param target: ``(B,)``; no gradient flows into it
+    :param weights: ``(B,)`` importance weights of prioritised replay (Schaul et al. 2016, arXiv:1511.05952), or None
     :return: ``()``
     """
-    _require_same_shape(q_taken=q_taken[0], target=target)
+    _require_same_shape(q_taken=q_taken[0], target=target, weights=target if weights is None else weights)
     target = target.detach()
-    losses = [F.mse_loss(q, target) for q in q_taken]
+    if weights is None:
+        losses = [F.mse_loss(q, target) for q in q_taken]
+    else:
+        losses = [(weights * F.mse_loss(q, target, reduction="none")).mean() for q in q_taken]
     return 0.5 * functools.reduce(th.add, losses)  # in SB3's order: a tensor's sum() may round differently
+
+
+def td_errors(q_taken: th.Tensor, target: th.Tensor) -> th.Tensor:
+    """
+    Absolute TD error, averaged over the critics: the priority of a transition.
+
+    :param q_taken: ``(C, B)`` value of the action in the batch, per critic
+    :param target: ``(B,)``
+    :return: ``(B,)`` without gradient
+    """
+    _require_same_shape(q_taken=q_taken[0], target=target)
+    return (q_taken - target).detach().abs().mean(dim=0)
 
 
 def actor_loss(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tensor:

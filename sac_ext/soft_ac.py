@@ -3,7 +3,7 @@
 
 import io
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch as th
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import (
@@ -22,36 +21,25 @@ from stable_baselines3.common.utils import (
 from stable_baselines3.sac.policies import SACPolicy
 
 from sac_ext import arguments, finite
+from sac_ext.buffers import DeviceReplayBuffer
 from sac_ext.entropy import EntropyContext, EntropyTarget
 from sac_ext.execution import execution_mode
 from sac_ext.heads import make_head
 from sac_ext.losses import REDUCTIONS
 from sac_ext.metrics import MetricLog
+from sac_ext.model_files import ModelFiles
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
 from sac_ext.temperature import Temperature
 from sac_ext.update import SoftUpdate
 
 SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
 
+
 # They are resolved together
 ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy")
 
-# Attributes that _setup_model makes out of the arguments: never saved, made again on load
-RESOLVED = (
-    "actor",
-    "critic",
-    "critic_target",
-    "head",
-    "temperature",
-    "batch_norm_stats",
-    "batch_norm_stats_target",
-    "_separate_lr_schedules",
-    "_update",
-    "_run_step",
-)
 
-
-class SoftAC(OffPolicyAlgorithm):
+class SoftAC(ModelFiles):
     """
     Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also learns discrete actions.
 
@@ -76,13 +64,12 @@ class SoftAC(OffPolicyAlgorithm):
     :param gradient_steps: How many gradient steps to do after each rollout (see ``train_freq``);
         ``-1`` for as many as steps done in the environment during the rollout
     :param action_noise: the action noise type (None by default); for Box action spaces only
-    :param replay_buffer_class: Replay buffer class to use (for instance ``HerReplayBuffer``).
-        If ``None``, it will be automatically selected.
+    :param replay_buffer_class: Replay buffer class to use (for instance ``HerReplayBuffer``, or SB3's
+        ``ReplayBuffer``). If ``None``, :class:`~sac_ext.DeviceReplayBuffer`.
     :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
-    :param optimize_memory_usage: Enable a memory efficient variant of the replay buffer
-        at a cost of more complexity. See SB3's ``ReplayBuffer``.
-    :param n_steps: When n_step > 1, uses n-step return (with the NStepReplayBuffer) when updating the Q-value network,
-        where ``replay_buffer_class`` is ``None`` and observations are no Dict
+    :param optimize_memory_usage: Store each observation once instead of as next observation too.
+    :param n_steps: When n_step > 1, uses n-step return when updating the Q-value network,
+        where ``replay_buffer_class`` is ``None`` or ``DeviceReplayBuffer``
     :param ent_coef: Entropy coefficient (alpha): ``"auto"`` learns it, ``"auto_0.1"`` learns it from 0.1 on; a number,
         ``"lin_0.2"`` or a function of the progress remaining fixes it. ``"auto"`` starts at 1 on Box, 0.1 on Discrete.
     :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps. As in SB3
@@ -226,10 +213,12 @@ class SoftAC(OffPolicyAlgorithm):
     def _setup_model(self) -> None:
         self.head = make_head(self.action_space)
         self._check_arguments()
-        if self.replay_buffer_class is NStepReplayBuffer and self.replay_buffer_kwargs.get("n_steps") == self.n_steps:
-            # SB3 chose it for n_steps when the saved model was set up; it would warn of its own choice now
-            self.replay_buffer_class = None
+        self._create_replay_buffer()
+        n_steps = self.n_steps
+        if isinstance(self.replay_buffer, DeviceReplayBuffer):
+            self.n_steps = 1  # SB3 would warn that it is ignored
         super()._setup_model()
+        self.n_steps = n_steps
         self.head = head_of(self.policy, default=self.head)
         self._create_aliases()
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
@@ -238,6 +227,26 @@ class SoftAC(OffPolicyAlgorithm):
         self._apply_learning_rates()
         self._update = SoftUpdate(**self._update_state())
         self._run_step = execution_mode(self.execution)(self._update)
+
+    def _create_replay_buffer(self) -> None:
+        """Ours, unless another class was asked for; that one SB3 creates."""
+        if self.replay_buffer_class is NStepReplayBuffer and self.replay_buffer_kwargs.get("n_steps") == self.n_steps:
+            # SB3 chose it for n_steps when the model was set up that is now loaded
+            self.replay_buffer_class = None
+            for name in ("n_steps", "gamma"):
+                self.replay_buffer_kwargs.pop(name, None)
+        if self.replay_buffer_class is None:
+            self.replay_buffer_class = DeviceReplayBuffer
+        if self.replay_buffer is None and issubclass(self.replay_buffer_class, DeviceReplayBuffer):
+            self.replay_buffer = self.replay_buffer_class(
+                self.buffer_size,
+                self.observation_space,
+                self.action_space,
+                device=self.device,
+                n_envs=self.n_envs,
+                optimize_memory_usage=self.optimize_memory_usage,
+                **{"n_steps": self.n_steps, "gamma": self.gamma} | self.replay_buffer_kwargs,
+            )
 
     def _check_arguments(self) -> None:
         """Refuse what cannot work before anything is allocated."""
@@ -261,6 +270,7 @@ class SoftAC(OffPolicyAlgorithm):
             arguments.positive_number("max_grad_norm", self.max_grad_norm)
         execution_mode(self.execution)
         self._parse_ent_coef()
+        self._setup_lr_schedule()
 
     def _create_aliases(self) -> None:
         self.actor = self.policy.actor
@@ -345,7 +355,17 @@ class SoftAC(OffPolicyAlgorithm):
         for index in np.flatnonzero(dones):
             if "terminal_observation" in infos[index]:
                 finite.check_observation(infos[index]["terminal_observation"], source)
+        if isinstance(replay_buffer, DeviceReplayBuffer) and replay_buffer.soft_n_steps:
+            replay_buffer.note(entropies=self._policy_entropies())
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+
+    def _policy_entropies(self) -> np.ndarray:
+        """:return: ``(n_envs,)`` in nats, at the observations acted on last"""
+        assert self._last_obs is not None
+        observations, _ = self.policy.obs_to_tensor(self._last_obs)
+        with th.no_grad():
+            entropies: np.ndarray = self.head.pi(self.actor, observations).entropy.cpu().numpy()
+        return entropies
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """
@@ -357,20 +377,32 @@ class SoftAC(OffPolicyAlgorithm):
         :raises ValueError: if the replay buffer holds NaN (looked for on the CPU), or a schedule or target given as a
             function leaves its range; no step is taken with it
         """
-        assert self.replay_buffer is not None
         self.policy.set_training_mode(True)
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()
         log = MetricLog()
-        for gradient_step in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        for gradient_step, batch in enumerate(self._batches(gradient_steps, batch_size)):
             if self.device.type == "cpu":
                 finite.check_batch(batch)
             self._n_updates += 1
             update_actor = self._n_updates % self.policy_delay == 0
             update_target = gradient_step % self.target_update_interval == 0  # counted within this call, as in SB3
-            log.add(self._run_step(batch, update_actor=update_actor, update_target=update_target))
+            measured = self._run_step(batch, update_actor=update_actor, update_target=update_target)
+            log.add(measured.metrics)
+            if measured.td_errors is not None:
+                assert isinstance(self.replay_buffer, DeviceReplayBuffer)
+                self.replay_buffer.update_priorities(batch.indices, measured.td_errors)
         self._record(log)
+
+    def _batches(self, n: int, batch_size: int) -> Iterator[Any]:
+        buffer, env = self.replay_buffer, self._vec_normalize_env
+        assert buffer is not None
+        if isinstance(buffer, DeviceReplayBuffer):
+            buffer.set_progress_remaining(self._current_progress_remaining)
+            yield from buffer.batches(n, batch_size, env)
+        else:
+            for _ in range(n):
+                yield buffer.sample(batch_size, env=env)
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         """Each optimizer gets the learning rate that is its own."""
@@ -453,32 +485,7 @@ class SoftAC(OffPolicyAlgorithm):
             progress_bar=progress_bar,
         )
 
-    # ---------------------------------------------------------------- files
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), *RESOLVED]
-
-    def save(
-        self,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """
-        Save all the attributes of the object and the model parameters in a zip-file, as SB3 does. On Box, and with the
-        arguments that SAC does not have at their defaults, ``stable_baselines3.SAC.load`` reads it.
-
-        :param path: path to the file where the rl agent should be saved
-        :param exclude: name of parameters that should be excluded in addition to the default ones
-        :param include: name of parameters that might be excluded but should be included anyway
-        """
-        passed = self.target_entropy
-        if passed == "auto":  # SAC would ask its environment what this means, and fail without one
-            self.target_entropy = self.head.defaults.target_entropy
-        try:
-            super().save(path, exclude, include)
-        finally:
-            self.target_entropy = passed
+    # ---------------------------------------------------------------- loading
 
     @classmethod
     def load(
@@ -526,26 +533,3 @@ class SoftAC(OffPolicyAlgorithm):
             if self.temperature.log_bounds is not None:
                 self.log_ent_coef.data.clamp_(*self.temperature.log_bounds)
         self._apply_learning_rates()
-
-    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        """
-        Load a replay buffer from a pickle file.
-
-        :param path: Path to the pickled replay buffer
-        :param truncate_last_traj: With ``HerReplayBuffer``, whether the last trajectory counts as finished
-        :raises ValueError: if it holds NaN; the model then keeps the buffer it had
-        """
-        before = getattr(self, "replay_buffer", None)  # users may have deleted it to free memory
-        super().load_replay_buffer(path, truncate_last_traj)
-        assert self.replay_buffer is not None
-        try:
-            finite.check_buffer(self.replay_buffer)
-        except ValueError:
-            self.replay_buffer = before
-            raise
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        state_dicts = ["policy", "actor.optimizer", "critic.optimizer"]
-        if self.ent_coef_optimizer is not None:
-            return [*state_dicts, "ent_coef_optimizer"], ["log_ent_coef"]
-        return state_dicts, ["ent_coef_tensor"]

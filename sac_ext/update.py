@@ -5,16 +5,25 @@ Shapes: ``B`` batch, ``C`` critics.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch as th
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.utils import polyak_update
 from torch import nn
 
 from sac_ext import losses
 from sac_ext.heads import ActionHead
 from sac_ext.metrics import Metrics
+
+
+class Measured(NamedTuple):
+    """
+    :param metrics: losses, coefficient and entropy
+    :param td_errors: ``(B,)`` where the batch was drawn by priorities, or None
+    """
+
+    metrics: Metrics
+    td_errors: th.Tensor | None
 
 
 @dataclass
@@ -56,12 +65,12 @@ class SoftUpdate:
     batch_norm_stats: list[th.Tensor]
     batch_norm_stats_target: list[th.Tensor]
 
-    def __call__(self, batch: ReplayBufferSamples, update_actor: bool, update_target: bool) -> Metrics:
+    def __call__(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         """
-        :param batch: transitions, as SB3's replay buffers give them
+        :param batch: transitions, as SB3's replay buffers give them, or ``SoftReplayBufferSamples``
         :param update_actor: also train the actor and the coefficient (every ``policy_delay``-th step)
         :param update_target: also move the target critics
-        :return: losses, coefficient and entropy of this step
+        :return: what this step measured
         """
         if self.use_sde:
             self.policy.actor.reset_noise()
@@ -77,7 +86,7 @@ class SoftUpdate:
                 if self.log_ent_coef_bounds is not None:
                     self.log_ent_coef.data.clamp_(*self.log_ent_coef_bounds)
 
-        loss = self._critic_loss(batch, ent_coef)
+        loss, td_errors = self._critic_loss(batch, ent_coef)
         metrics["critic_loss"] = self._descend(loss, self.policy.critic.optimizer, self.max_grad_norm)
 
         if update_actor:
@@ -88,7 +97,7 @@ class SoftUpdate:
         if update_target:
             polyak_update(self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau)
             polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
-        return metrics
+        return Measured(metrics, td_errors)
 
     def _ent_coef(self) -> th.Tensor:
         if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
@@ -96,16 +105,24 @@ class SoftUpdate:
         assert self.ent_coef_tensor is not None
         return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have put another one there
 
-    def _critic_loss(self, batch: ReplayBufferSamples, ent_coef: th.Tensor) -> th.Tensor:
+    def _critic_loss(self, batch: Any, ent_coef: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
+        """:return: ``()`` the loss, and ``(B,)`` TD errors where the batch has weights"""
+        weights, entropies = getattr(batch, "weights", None), getattr(batch, "entropies", None)
         with th.no_grad():
+            bonus = ent_coef * self.entropy_in_critic
             next_pi = self.head.pi(self.policy.actor, batch.next_observations)
             reduce = losses.REDUCTIONS[self.critic_reduction]
             next_q = next_pi.expected_q(self.policy.critic_target, batch.next_observations, reduce)
-            next_value = losses.soft_value(next_q, next_pi.entropy, ent_coef * self.entropy_in_critic)
+            next_value = losses.soft_value(next_q, next_pi.entropy, bonus)
+            rewards = batch.rewards.flatten()
+            if entropies is not None:
+                rewards = losses.soft_value(rewards, entropies.flatten(), bonus)
             discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
-            target = losses.td_target(batch.rewards.flatten(), batch.dones.flatten(), discounts, next_value)
+            target = losses.td_target(rewards, batch.dones.flatten(), discounts, next_value)
         q_taken = self.head.q_taken(self.policy.critic, batch.observations, batch.actions)
-        return losses.critic_loss(q_taken, target)
+        if weights is None:
+            return losses.critic_loss(q_taken, target), None
+        return losses.critic_loss(q_taken, target, weights.flatten()), losses.td_errors(q_taken, target)
 
     @staticmethod
     def _descend(loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:

@@ -1,4 +1,15 @@
+import hypothesis
 import torch as th
 
 # Two OpenMP threads beside another busy process can be far slower than one.
 th.set_num_threads(1)
+
+# The same examples every time, however slow the machine. Our fixtures are the same for all examples.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("repeatable")

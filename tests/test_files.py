@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from stable_baselines3 import SAC, HerReplayBuffer
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.envs import BitFlippingEnv
 
 from sac_ext import FractionTarget, MlpPolicy, SoftAC
@@ -43,7 +44,7 @@ def assert_same_predictions(left: Any, right: Any) -> None:
 def test_a_file_crosses_over_and_trains_on_to_the_same_numbers(
     tmp_path: Path, writer: type, options: dict[str, Any]
 ) -> None:
-    written = trained(writer, **options)
+    written = trained(writer, **options, replay_buffer_class=ReplayBuffer)  # whose files SAC reads too
     written.save(tmp_path / "model")
     written.save_replay_buffer(tmp_path / "buffer")
     ends = []

@@ -13,7 +13,15 @@ PACKAGE = Path(__file__).parent.parent / "sac_ext"
 
 README = (PACKAGE.parent / "README.md").read_text()
 PICTURE = README.split("### The files")[1].split("```")[1]
-IMPORTS = {file: set(imported.split()) for file, imported in re.findall(r"^(\w+) +──>(.*)$", PICTURE, re.MULTILINE)}
+IMPORTS = {file: set(imported.split()) for file, imported in re.findall(r"^(\S+) +──>(.*)$", PICTURE, re.MULTILINE)}
+
+
+def name_of(path: Path) -> str:
+    """A file's name in the picture: its own, or that of its folder and its own."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).replace(".__init__", "")
+
+
+FILES = {name_of(path): path for path in PACKAGE.rglob("*.py")}
 
 
 def imported_by(path: Path) -> set[str]:
@@ -23,8 +31,8 @@ def imported_by(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            if node.module == "sac_ext":
-                names = [f"sac_ext.{alias.name}" for alias in node.names]
+            if node.module in ("sac_ext", "sac_ext.buffers"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
             else:
                 assert node.level == 0, f"relative import in {path}"
                 names = [node.module or ""]
@@ -33,13 +41,13 @@ def imported_by(path: Path) -> set[str]:
         for name in names:
             head, _, rest = name.partition(".")
             if head == "sac_ext":
-                module = rest.split(".")[0]
-                found.add(module if (PACKAGE / f"{module}.py").exists() else "__init__")
+                folder = rest.rpartition(".")[0]
+                found.add(rest if rest in FILES else folder if folder in FILES else "__init__")
     return found
 
 
 def test_the_readmes_picture_has_every_file() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} == set(IMPORTS)
+    assert set(FILES) == set(IMPORTS)
     subjects = README.split("| file | subject |")[1]
     assert all(f"`{file}`" in subjects for file in set(IMPORTS) - {"__init__"})
 
@@ -50,12 +58,12 @@ def test_imports_have_no_cycle() -> None:
 
 @pytest.mark.parametrize("module", IMPORTS)
 def test_imports_are_those_of_the_picture(module: str) -> None:
-    assert imported_by(PACKAGE / f"{module}.py") == IMPORTS[module]
+    assert imported_by(FILES[module]) == IMPORTS[module]
 
 
 @pytest.mark.parametrize("module", [name for name in IMPORTS if name != "heads"])
 def test_only_heads_names_action_spaces(module: str) -> None:
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    tree = ast.parse(FILES[module].read_text())
     named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     named |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert not named & {"Box", "Discrete", "MultiDiscrete", "MultiBinary"}

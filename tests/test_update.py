@@ -28,7 +28,7 @@ def ready(actions: str = "box", **kwargs: Any) -> SoftAC:
 
 def run_step(model: SoftAC, batch: Any, update_actor: bool = True, update_target: bool = True) -> Any:
     model._refresh_update()
-    return model._run_step(batch, update_actor=update_actor, update_target=update_target)
+    return model._run_step(batch, update_actor=update_actor, update_target=update_target).metrics
 
 
 def snapshot(model: SoftAC) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def captured_targets(monkeypatch: pytest.MonkeyPatch, model: SoftAC, change: Any
     """The TD target of a step on a fixed batch."""
     seen = []
     original = losses.critic_loss
-    monkeypatch.setattr(losses, "critic_loss", lambda q, target: seen.append(target) or original(q, target))
+    monkeypatch.setattr(
+        losses, "critic_loss", lambda q, target, *weights: seen.append(target) or original(q, target, *weights)
+    )
     np.random.seed(0)
     th.manual_seed(0)
     run_step(model, change(model.replay_buffer.sample(16)), update_actor=False, update_target=False)

@@ -1,0 +1,552 @@
+"""SB3's replay buffer on any device: its arguments, adding, drawing, files.
+
+``B`` transitions of a batch, ``E`` environments, ``L`` rows (one step of all environments each).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
+from stable_baselines3.common.utils import get_device
+from stable_baselines3.common.vec_env import VecNormalize
+from torch.nn import functional as F
+
+from sac_ext import arguments
+from sac_ext.buffers import draws, files, memory, n_step
+from sac_ext.buffers.frames import AXES
+from sac_ext.buffers.layout import UNNAMED, Layout
+from sac_ext.buffers.normalize import normalize_observations, normalize_rewards
+from sac_ext.buffers.observations import Entries, Live
+from sac_ext.buffers.priorities import Priorities, parse_beta
+from sac_ext.buffers.ring import Column
+from sac_ext.buffers.samples import SoftReplayBufferSamples
+from sac_ext.buffers.storage import Storage
+
+# Batches that are gathered together start where separate ones would: at multiples of 64 bytes, so of this many entries
+ALIGNMENT = 64
+
+BYTES_AT_ONCE = 8 * 2**20
+
+ENTROPIES = "entropies"
+
+SAVED_ARGUMENTS = (
+    "optimize_memory_usage",
+    "handle_timeout_termination",
+    "n_steps",
+    "gamma",
+    "soft_n_steps",
+    "frame_stack",
+    "frame_stack_axis",
+    "prioritized",
+    "alpha",
+    "beta",
+)
+
+
+class DeviceReplayBuffer(ReplayBuffer):
+    """
+    SB3's ``ReplayBuffer``, ``DictReplayBuffer`` and ``NStepReplayBuffer`` in one, with storage on any device, for any
+    SB3 off-policy algorithm.
+
+    On the CPU, draws and samples are those of SB3's buffers bit for bit. On other devices, transitions are collected on
+    the host and copied together before the next draw; draws come from the device's own generator, which the model's
+    seed seeds. Memory is taken at the first ``add``; :attr:`nbytes` says how much before that.
+
+    ``observations``, ``next_observations``, ``actions``, ``rewards``, ``dones`` and ``timeouts`` are the storage, as in
+    SB3: numpy arrays on the CPU, otherwise tensors, ``(buffer_size, n_envs, ...)`` (for Dict observations dicts of
+    them). Where frames are stored once, there are no ``observations``: see ``frame_stack``.
+
+    :param buffer_size: how many transitions to keep
+    :param observation_space: Observation space; what SB3 supports
+    :param action_space: Action space; what SB3 supports
+    :param device: where samples are delivered
+    :param n_envs: Number of parallel environments
+    :param optimize_memory_usage: store each observation once instead of as next observation too. Unlike SB3's, it goes
+        with ``handle_timeout_termination``, Dict observations and n-step returns, and gives the last observation of an
+        episode, not the first one of the next.
+    :param handle_timeout_termination: ``dones`` are 0 where the episode was cut off by a time limit
+    :param n_steps: sum the rewards of this many steps; samples then have ``discounts``. As in SB3's
+        ``NStepReplayBuffer``, also for Dict observations
+    :param gamma: discount factor of n-step returns, needed where ``n_steps`` > 1
+    :param soft_n_steps: sum also the policy's entropies in the steps between, as the soft value has them. They are
+        given to :meth:`note` as they are collected, which SoftAC does.
+    :param frame_stack: observations are stacks of this many frames (of ``VecFrameStack``, or gymnasium's
+        ``FrameStackObservation``), each of which is stored once; a dict of keys and numbers for some keys of Dict
+        observations
+    :param frame_stack_axis: along which axis frames are stacked: ``"first"``, ``"last"`` or ``"auto"``, for images
+        where SB3 finds their channels
+    :param prioritized: prioritised experience replay (Schaul et al. 2016, arXiv:1511.05952) with the priorities that
+        ``update_priorities`` is told, which SoftAC does
+    :param alpha: exponent of the priorities, 0 to 1
+    :param beta: exponent of the weights that make up for them, 0 to 1: a number, or ``(start, end)`` over training
+    :param storage_device: where transitions are stored: ``"auto"`` (the training device if they fit there, otherwise
+        the host), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
+    :param memory_limit: the most they may take there, in bytes or as ``"8GB"``; None for what is free
+    :raises ValueError: for an argument out of its range, or if the buffer does not fit
+    :raises TypeError: for an argument of the wrong type, or a space whose type torch lacks
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: th.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+        *,
+        n_steps: int = 1,
+        gamma: float | None = None,
+        soft_n_steps: bool = False,
+        frame_stack: int | Mapping[str, int] = 1,
+        frame_stack_axis: str = "auto",
+        prioritized: bool = False,
+        alpha: float = 0.6,
+        beta: float | tuple[float, float] = (0.4, 1.0),
+        storage_device: str | th.device = "auto",
+        memory_limit: int | str | None = None,
+    ) -> None:
+        self._storage: Storage | None = None
+        BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
+        self.buffer_size = max(arguments.integer_from("buffer_size", buffer_size, low=1) // n_envs, 1)
+        self.optimize_memory_usage = optimize_memory_usage
+        self.handle_timeout_termination = handle_timeout_termination
+        self.n_steps = arguments.integer_from("n_steps", n_steps, low=1)
+        if n_steps > 1 and gamma is None:
+            raise ValueError(f"n_steps={n_steps} needs gamma, the discount factor of the rewards that are summed")
+        self.gamma = None if gamma is None else arguments.number_between("gamma", gamma, low=0, high=1)
+        if soft_n_steps and n_steps == 1:
+            raise ValueError("soft_n_steps=True needs n_steps > 1: there are no steps between without")
+        self.soft_n_steps = soft_n_steps
+        self.frame_stack = frame_stack
+        self.frame_stack_axis = arguments.choice("frame_stack_axis", frame_stack_axis, AXES)
+        self.prioritized = prioritized
+        self.alpha = arguments.number_between("alpha", alpha, low=0, high=1)
+        self.beta = beta
+        self._beta_schedule = parse_beta(beta)
+        self._progress_remaining = 1.0
+        self.storage_device = str(storage_device)
+        self.memory_limit = memory_limit
+        self._layout = Layout(
+            observation_space,
+            self.obs_shape,
+            action_space,
+            Column((self.action_dim,), np.dtype(self._maybe_cast_dtype(action_space.dtype))),
+            self.buffer_size,
+            n_envs,
+            frame_stack,
+            frame_stack_axis,
+            once=optimize_memory_usage,
+            notes=(ENTROPIES,) if soft_n_steps else (),
+        )
+        self._notes: dict[str, np.ndarray] = {}
+        self._placed = self._place()
+
+    # ---------------------------------------------------------------- where it is stored
+
+    @property
+    def nbytes(self) -> int:
+        """What the buffer takes where it is stored when it is full, known before it takes any."""
+        priorities = Priorities.nbytes_of(self.buffer_size * self.n_envs) if self.prioritized else 0
+        return self._layout.nbytes + priorities
+
+    def _place(self) -> th.device:
+        limit = None if self.memory_limit is None else memory.parse_bytes("memory_limit", self.memory_limit)
+        return memory.place(self.nbytes, self.storage_device, self._device, limit)
+
+    @property
+    def device(self) -> th.device:
+        """
+        Where samples are delivered. Where it decides about the storage (``storage_device="auto"``), setting it moves
+        the transitions.
+        """
+        return self._device
+
+    @device.setter
+    def device(self, device: th.device | str) -> None:
+        before = getattr(self, "_device", None)
+        self._device = get_device(device)
+        if self._storage is not None and self._device != before:
+            self.__setstate__(self.__getstate__())
+
+    @property
+    def storage(self) -> Storage:
+        """The transitions; takes their memory."""
+        if self._storage is None:
+            on_host_for_cuda = self._placed.type == "cpu" and self._device.type == "cuda"
+            self._storage = Storage(self._layout, self._placed, pin=on_host_for_cuda)
+            if self.prioritized:
+                self._priorities = Priorities(self.buffer_size, self.n_envs, self.alpha, self._placed)
+        return self._storage
+
+    # SB3's names
+
+    @property
+    def observations(self) -> Any:  # type: ignore[override]
+        stored = self.storage.stored_observations("observations")
+        return stored.get(UNNAMED, stored)
+
+    @property
+    def next_observations(self) -> Any:  # type: ignore[override]
+        stored = self.storage.stored_observations("next_observations")
+        return stored.get(UNNAMED, stored)
+
+    @property
+    def actions(self) -> Any:  # type: ignore[override]
+        return self.storage.stored_step("actions")
+
+    @property
+    def rewards(self) -> Any:  # type: ignore[override]
+        return self.storage.stored_step("rewards")
+
+    @property
+    def dones(self) -> Any:  # type: ignore[override]
+        return self.storage.stored_step("dones")
+
+    @property
+    def timeouts(self) -> Any:  # type: ignore[override]
+        return self.storage.stored_step("timeouts")
+
+    # ---------------------------------------------------------------- adding
+
+    def note(self, **values: np.ndarray) -> None:
+        """
+        Say what else belongs to the transitions that are added next.
+
+        :param values: ``entropies`` with ``soft_n_steps``: ``(E,)`` in nats, of the policy at the observations
+        :raises ValueError: for a name the buffer does not keep, or a wrong shape
+        """
+        for name, value in values.items():
+            if name not in self._layout.note_fields:
+                raise ValueError(f"this replay buffer keeps no {name}, only {sorted(self._layout.note_fields)}")
+            self._notes[name] = self._layout.note_fields[name](value)
+
+    def add(
+        self,
+        obs: Any,
+        next_obs: Any,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """
+        Add one transition of each environment. Where something is wrong with them, none is added.
+
+        :param obs: ``(E, *shape)``, or a dict of them
+        :param next_obs: as ``obs``
+        :param action: ``(E, *shape)``
+        :param reward: ``(E,)``
+        :param done: ``(E,)`` whether the episode ended or was cut off
+        :param infos: of each environment; ``"TimeLimit.truncated"`` in them means cut off
+        :raises ValueError: for a wrong shape, or observations that are not stacked as ``frame_stack`` says
+        :raises TypeError: for a wrong type
+        """
+        layout, storage = self._layout, self.storage
+        observations = {
+            key: (part.field(obs[key] if key else obs), part.next_field(next_obs[key] if key else next_obs))
+            for key, part in layout.parts.items()
+        }
+        steps = {
+            "actions": layout.action_field(action),
+            "rewards": layout.reward_field(reward),
+            "dones": layout.done_field(done),
+            "timeouts": self._timeouts(infos) if self.handle_timeout_termination else 0.0,
+        }
+        if self._notes.keys() != layout.note_fields.keys():
+            raise ValueError(
+                "soft_n_steps=True needs the policy's entropies before every add, which SoftAC gives: "
+                "use it with SoftAC, or call note(entropies=...)"
+            )
+        storage.check(observations)
+        storage.write(observations, steps | self._notes)
+        self._notes = {}
+        self.pos += 1
+        if self.pos == self.buffer_size:
+            self.full = True
+            self.pos = 0
+
+    def _timeouts(self, infos: list[dict[str, Any]]) -> list[bool]:
+        if len(infos) != self.n_envs:
+            raise ValueError(f"infos has {len(infos)} entries, expected {self.n_envs}, one for each environment")
+        return [info.get("TimeLimit.truncated", False) for info in infos]
+
+    def reset(self) -> None:
+        """Forget all transitions, and give their memory back."""
+        super().reset()
+        self._storage = None
+
+    def truncate_last_trajectory(self) -> None:
+        """
+        Say that what is added next does not continue the newest transitions, though their episodes did not end: n-step
+        returns then do not reach over that point.
+        """
+        if self.size() > 0:
+            newest = self._newest()
+            unfinished = self.dones[newest] == 0
+            self.timeouts[newest][unfinished] = 1.0
+
+    def _newest(self) -> int:
+        return (self.pos - 1) % self.buffer_size
+
+    # ---------------------------------------------------------------- drawing
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
+        """
+        :param batch_size: B
+        :param env: whose statistics normalise observations and rewards; None to leave them as they were added
+        :return: SB3's ``ReplayBufferSamples`` or ``DictReplayBufferSamples``;
+            :class:`~sac_ext.buffers.SoftReplayBufferSamples` with ``prioritized`` or ``soft_n_steps``
+        :raises ValueError: if the buffer is empty
+        """
+        return self.sample_many(1, batch_size, env)[0]
+
+    def sample_many(self, n: int, batch_size: int, env: VecNormalize | None = None) -> list[Any]:
+        """
+        ``n`` batches, drawn and gathered together: what ``n`` calls of :meth:`sample` would give, but that prioritised
+        draws all go by the priorities of now.
+
+        :param n: how many
+        :param batch_size: B
+        :param env: as for :meth:`sample`
+        :return: n batches
+        :raises ValueError: if the buffer is empty
+        """
+        arguments.integer_from("n", n, low=1)
+        arguments.integer_from("batch_size", batch_size, low=1)
+        if self.size() == 0:
+            raise ValueError("the replay buffer is empty: add transitions before sampling, see learning_starts")
+        entries, weights = self._draw(n, batch_size)
+        if n == 1:
+            return [self._gather(entries, env, weights)]
+        padded = -(-batch_size // ALIGNMENT) * ALIGNMENT
+
+        def pad(values: th.Tensor) -> th.Tensor:
+            return F.pad(values.view(n, batch_size), (0, padded - batch_size)).flatten()
+
+        together = Entries(pad(entries.rows), pad(entries.envs), self.n_envs)
+        batch = self._gather(together, env, None if weights is None else pad(weights))
+        return [_part(batch, slice(first, first + batch_size)) for first in range(0, n * padded, padded)]
+
+    def batches(self, n: int, batch_size: int, env: VecNormalize | None = None) -> Iterator[Any]:
+        """
+        ``n`` batches for as many gradient steps: as many at once as take a moderate amount of memory, or each by
+        itself where the step before it changes the priorities.
+
+        :param n: how many
+        :param batch_size: B
+        :param env: as for :meth:`sample`
+        """
+        transition = self._layout.sample_nbytes
+        at_once = 1 if self.prioritized else max(1, BYTES_AT_ONCE // (batch_size * transition))
+        for done in range(0, n, at_once):
+            yield from self.sample_many(min(at_once, n - done), batch_size, env)
+
+    def _draw(self, n: int, batch_size: int) -> tuple[Entries, th.Tensor | None]:
+        """:return: n * B entries, and their weights in the loss"""
+        count, device = self.storage.count, self._placed
+        if self.prioritized:
+            index, weights = self._priorities.draw(n, batch_size, count, self._beta_schedule(self._progress_remaining))
+            return Entries(index // self.n_envs, index % self.n_envs, self.n_envs), weights
+        size = self.size()
+        # SB3 leaves the oldest row out where it has lost that one's next observation
+        oldest = 1 if self.optimize_memory_usage and self.full and size > 1 else 0
+        rows, envs = draws.uniform(n, batch_size, oldest, size, self.n_envs, device)
+        return Entries((rows + self.pos) % size if oldest else rows, envs, self.n_envs), None
+
+    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
+        """SB3's way to ask for certain rows; the environments are drawn."""
+        device, size = self._placed, len(batch_inds)
+        rows = th.as_tensor(batch_inds, device=device) % self.buffer_size
+        return self._gather(Entries(rows, draws.integers(0, self.n_envs, size, device), self.n_envs), env, None)
+
+    def _gather(self, entries: Entries, env: VecNormalize | None, weights: th.Tensor | None) -> Any:
+        storage, last = self.storage, entries
+        discounts = entropies = None
+        if self.n_steps == 1:
+            rewards = normalize_rewards(storage.step("rewards", entries), env)[:, None]
+        else:
+            last, rewards, discounts, entropies = self._n_steps(entries, env)
+        dones = storage.step("dones", last)
+        if self.handle_timeout_termination:
+            dones = dones * (1 - storage.step("timeouts", last))
+        samples = {
+            "observations": self._deliver_observations(storage.observations(entries), env),
+            "actions": self._deliver(storage.step("actions", entries)),
+            "next_observations": self._deliver_observations(storage.next_observations(last), env),
+            "dones": self._deliver(dones[:, None]),
+            "rewards": self._deliver(rewards),
+            "discounts": self._deliver(discounts),
+        }
+        if self.prioritized or self.soft_n_steps:
+            return SoftReplayBufferSamples(
+                **samples,
+                weights=None if weights is None else self._deliver(weights[:, None]),
+                indices=entries.flat if self.prioritized else None,
+                entropies=self._deliver(entropies),
+            )
+        return (ReplayBufferSamples if UNNAMED in storage.stores else DictReplayBufferSamples)(**samples)
+
+    def _n_steps(
+        self, entries: Entries, env: VecNormalize | None
+    ) -> tuple[Entries, th.Tensor, th.Tensor, th.Tensor | None]:
+        """:return: where each n-step transition ends, and its return, discount and entropies, ``(B, 1)`` each"""
+        assert self.gamma is not None
+        rows = n_step.window(entries.rows, self.n_steps, self.buffer_size)  # (B, n)
+        steps = Entries(rows.flatten(), entries.envs.repeat_interleave(self.n_steps), self.n_envs)
+
+        def stored(name: str) -> th.Tensor:
+            return self.storage.step(name, steps).view(rows.shape)
+
+        # what follows the newest row came long before it
+        last = n_step.last_step((stored("dones") > 0) | (stored("timeouts") > 0) | (rows == self._newest()))
+        returns = n_step.discounted_sum(normalize_rewards(stored("rewards"), env), last, self.gamma)
+        discounts = n_step.powers(self.gamma, 1, self.n_steps + 1, last.device)[last][:, None]
+        entropies = None
+        if self.soft_n_steps:
+            entropies = n_step.discounted_sum(stored(ENTROPIES), last, self.gamma, first=1)
+        end = Entries((entries.rows + last) % self.buffer_size, entries.envs, self.n_envs)
+        return end, returns, discounts, entropies
+
+    def _deliver(self, values: Any) -> Any:
+        if values is None or self._placed == self._device:
+            return values
+        if self._placed.type == "cpu" and self._device.type == "cuda":
+            values = values.pin_memory()
+        return values.to(self._device, non_blocking=True)
+
+    def _deliver_observations(self, observations: dict[str, th.Tensor], env: VecNormalize | None) -> Any:
+        normalized = normalize_observations(observations.get(UNNAMED, observations), env)
+        if isinstance(normalized, dict):
+            return {key: self._deliver(part) for key, part in normalized.items()}
+        return self._deliver(normalized)
+
+    # ---------------------------------------------------------------- priorities
+
+    def update_priorities(self, indices: th.Tensor, td_errors: th.Tensor) -> None:
+        """
+        Tell the errors of transitions that were drawn.
+
+        :param indices: ``(B,)`` the ``indices`` of their batch
+        :param td_errors: ``(B,)`` one for each
+        :raises ValueError: if the buffer is not prioritised
+        """
+        if not self.prioritized:
+            raise ValueError("update_priorities needs a replay buffer with prioritized=True")
+        self._priorities.update(indices, td_errors.to(self._placed))
+
+    def set_progress_remaining(self, progress_remaining: float) -> None:
+        """
+        :param progress_remaining: 1 at the start of training, 0 at its end; ``beta`` goes by it
+        """
+        self._progress_remaining = progress_remaining
+
+    # ---------------------------------------------------------------- files
+
+    def save(self, path: files.Source) -> None:
+        """
+        Write what the buffer holds, and no more, to a safetensors file with JSON in its header.
+
+        :param path: path, which gets the file whole or not at all, or a file object
+        """
+        files.write(path, self._live(), self._description())
+
+    @classmethod
+    def load(
+        cls,
+        path: files.Source,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: th.device | str = "auto",
+        n_envs: int | None = None,
+        storage_device: str | th.device = "auto",
+        memory_limit: int | str | None = None,
+    ) -> "DeviceReplayBuffer":
+        """
+        :param path: path, or a file object, written by :meth:`save` on any device
+        :param observation_space: of the environment that goes on
+        :param action_space: of the environment that goes on
+        :param device: as in the constructor, as are ``storage_device`` and ``memory_limit``
+        :param n_envs: how many environments go on; None for as many as in the file
+        :return: a replay buffer with the arguments of the one that was saved
+        :raises ValueError: if it is no such file, not a whole one, or of other spaces or another number of environments
+        """
+        with files.reader(path) as reader:
+            description = reader.description
+            if n_envs not in (None, description["n_envs"]):
+                raise ValueError(
+                    f"{reader.path} holds transitions of {description['n_envs']} environments, but n_envs={n_envs}: "
+                    f"go on with {description['n_envs']}"
+                )
+            buffer = cls.__new__(cls)
+            places = {"device": device, "storage_device": storage_device, "memory_limit": memory_limit}
+            buffer._restore(description, observation_space, action_space, places, reader.read)
+        return buffer
+
+    def _description(self) -> dict[str, Any]:
+        """:return: what ``_restore`` needs beside the rows, as JSON has it"""
+        return {
+            "buffer_size": self.buffer_size,
+            "n_envs": self.n_envs,
+            "arguments": {name: getattr(self, name) for name in SAVED_ARGUMENTS},
+            "pos": self.pos,
+            "full": self.full,
+            "storage": self.storage.counters(),
+            "priorities": self._priorities.counters() if self.prioritized else {},
+        }
+
+    def _live(self) -> dict[str, Live]:
+        live = self.storage.live()
+        if self.prioritized:
+            live["priorities"] = self._priorities.live()
+        return live
+
+    def _restore(
+        self,
+        description: dict[str, Any],
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        places: dict[str, Any],
+        read: Callable[[dict[str, Live]], None],
+    ) -> None:
+        n_envs, saved = description["n_envs"], description["arguments"]
+        buffer_size = description["buffer_size"] * n_envs
+        DeviceReplayBuffer.__init__(
+            self, buffer_size, observation_space, action_space, n_envs=n_envs, **places, **saved
+        )
+        self.pos, self.full = description["pos"], description["full"]
+        self.storage.restore(description["storage"])
+        if self.prioritized:
+            self._priorities.restore(description["priorities"])
+        live = self._live()
+        read(live)
+        if self.prioritized:
+            self._priorities.read(live["priorities"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        places = {"device": str(self._device), "storage_device": self.storage_device, "memory_limit": self.memory_limit}
+        return {
+            "description": self._description(),
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "places": places,
+            "arrays": files.to_arrays(self._live()),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arrays = state.pop("arrays")
+        self._restore(**state, read=lambda live: files.from_arrays(live, arrays))
+
+
+def _part(batch: Any, where: slice) -> Any:
+    """:return: the batch with a part of every tensor in it"""
+    if isinstance(batch, dict):
+        return {key: _part(value, where) for key, value in batch.items()}
+    if isinstance(batch, tuple):
+        return type(batch)(*(_part(value, where) for value in batch))
+    return None if batch is None else batch[where]

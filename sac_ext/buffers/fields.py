@@ -1,0 +1,52 @@
+"""What ``add`` takes for one column: the shapes and types that mean the same, and words for those that do not."""
+
+from typing import Any
+
+import numpy as np
+
+from sac_ext.buffers.ring import Column
+
+
+class Field:
+    """
+    :param name: for the error
+    :param column: one entry, as it is stored
+    :param n_envs: E
+    :param shape: of one entry, as the space has it, where that differs from how it is stored
+    """
+
+    def __init__(self, name: str, column: Column, n_envs: int, shape: tuple[int, ...] | None = None) -> None:
+        self.name = name
+        self.dtype = column.dtype
+        self.shape = (n_envs, *column.shape)
+        entries = {column.shape, column.shape if shape is None else shape}
+        self._same = {(n_envs, *entry) for entry in entries} | (entries if n_envs == 1 else set())
+        self._accepted_dtypes = {column.dtype}
+
+    def __call__(self, value: Any) -> np.ndarray:
+        """
+        :param value: one entry per environment; where there is one environment, also the entry alone
+        :return: ``(E, *shape)``
+        :raises ValueError: if it has another shape
+        :raises TypeError: if it has a type that cannot become the stored one without losing what it says
+        """
+        array = np.asarray(value)
+        if array.dtype not in self._accepted_dtypes:
+            self._accept(array.dtype)
+        if array.shape == self.shape:
+            return array
+        if array.shape not in self._same:
+            raise ValueError(
+                f"{self.name} has shape {array.shape}, expected {self.shape}: one entry for each of the "
+                f"{self.shape[0]} environments of this replay buffer"
+            )
+        return array.reshape(self.shape)
+
+    def _accept(self, dtype: np.dtype[Any]) -> None:
+        integers = dtype.kind in "iu" and self.dtype.kind in "iu"
+        if not integers and not np.can_cast(dtype, self.dtype, "same_kind"):
+            raise TypeError(
+                f"{self.name} has dtype {dtype}, expected {self.dtype} or what becomes that without loss: give the "
+                "environment's space the dtype of what it returns"
+            )
+        self._accepted_dtypes.add(dtype)

@@ -1,0 +1,136 @@
+"""What a replay buffer keeps of each transition, as its arguments and spaces have it; takes no memory.
+
+``E`` environments, ``L`` rows (one step of all environments each).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sac_ext import arguments
+from sac_ext.buffers.fields import Field
+from sac_ext.buffers.files import DTYPES
+from sac_ext.buffers.frames import FrameStore, Stacking
+from sac_ext.buffers.observations import ObservationStore, PairStore
+from sac_ext.buffers.ring import Column, MakeRing
+
+UNNAMED = ""  # the key of observations that are no Dict
+
+NUMBER = Column((), np.dtype(np.float32))
+
+
+@dataclass(frozen=True)
+class ObservationPart:
+    """
+    The observation, or one key of Dict observations.
+
+    :param column: one observation
+    :param stacking: how it is made of frames that are stored once; None to store it and the next observation whole
+    :param field: what ``add`` takes
+    :param next_field: what ``add`` takes for the next observation
+    """
+
+    column: Column
+    stacking: Stacking | None
+    field: Field
+    next_field: Field
+
+    def store(self, length: int, n_envs: int, make_ring: MakeRing) -> ObservationStore:
+        if self.stacking is None:
+            return PairStore(self.column, length, n_envs, make_ring)
+        return FrameStore(self.stacking, length, n_envs, make_ring)
+
+    def nbytes(self, length: int, n_envs: int) -> int:
+        """Of its store."""
+        if self.stacking is None:
+            return PairStore.nbytes_of(self.column, length, n_envs)
+        return FrameStore.nbytes_of(self.stacking, length, n_envs)
+
+
+class Layout:
+    """
+    :param observation_space: Observation space
+    :param obs_shapes: its shape as SB3 stores it, or those of a Dict's keys
+    :param action_space: Action space
+    :param action: one action, as SB3 stores it
+    :param length: L
+    :param n_envs: E
+    :param frame_stack: of how many frames observations are stacks, or a dict of that
+    :param frame_stack_axis: along which axis
+    :param once: store each observation once, also where it is no stack
+    :param notes: names of further numbers that belong to a transition
+    :raises ValueError: if observations cannot be such stacks
+    :raises TypeError: if torch lacks the type of a space
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        obs_shapes: tuple[int, ...] | dict[str, tuple[int, ...]],
+        action_space: spaces.Space[Any],
+        action: Column,
+        length: int,
+        n_envs: int,
+        frame_stack: int | Mapping[str, int],
+        frame_stack_axis: str,
+        once: bool,
+        notes: tuple[str, ...],
+    ) -> None:
+        self.length, self.n_envs = length, n_envs
+        subspaces: Any = observation_space if isinstance(obs_shapes, dict) else {UNNAMED: observation_space}
+        shapes = obs_shapes if isinstance(obs_shapes, dict) else {UNNAMED: obs_shapes}
+        sizes = _stack_sizes(frame_stack, set(shapes))
+        self.parts: dict[str, ObservationPart] = {}
+        for key, shape in shapes.items():
+            space, suffix = subspaces[key], f"[{key!r}]" if key else ""
+            column, size = Column(shape, _checked_dtype(f"obs{suffix}", space.dtype)), sizes[key]
+            stacked = once or size > 1
+            self.parts[key] = ObservationPart(
+                column,
+                Stacking.of(f"obs{suffix}", size, frame_stack_axis, space, column) if stacked else None,
+                Field(f"obs{suffix}", column, n_envs, space.shape),
+                Field(f"next_obs{suffix}", column, n_envs, space.shape),
+            )
+        _checked_dtype("action", action.dtype)
+        self.steps = {"actions": action, "rewards": NUMBER, "dones": NUMBER, "timeouts": NUMBER}
+        self.steps |= dict.fromkeys(notes, NUMBER)
+        self.action_field = Field("action", action, n_envs, action_space.shape)
+        self.reward_field = Field("reward", NUMBER, n_envs)
+        self.done_field = Field("done", NUMBER, n_envs)
+        self.note_fields = {name: Field(name, NUMBER, n_envs) for name in notes}
+
+    @property
+    def nbytes(self) -> int:
+        """Of everything, when the buffer is full."""
+        steps = self.length * self.n_envs * sum(column.nbytes for column in self.steps.values())
+        return steps + sum(part.nbytes(self.length, self.n_envs) for part in self.parts.values())
+
+    @property
+    def sample_nbytes(self) -> int:
+        """Of one transition as it is drawn."""
+        observations = sum(2 * part.column.nbytes for part in self.parts.values())
+        return observations + sum(column.nbytes for column in self.steps.values())
+
+
+def _stack_sizes(frame_stack: int | Mapping[str, int], keys: set[str]) -> dict[str, int]:
+    sizes = dict.fromkeys(keys, 1)
+    if isinstance(frame_stack, Mapping):
+        if not set(frame_stack) <= keys - {UNNAMED}:
+            raise ValueError(
+                f"frame_stack={dict(frame_stack)!r} must have keys of the observation space, "
+                f"{sorted(keys - {UNNAMED})}, or be a number"
+            )
+        sizes |= frame_stack
+    else:
+        sizes = dict.fromkeys(keys, frame_stack)
+    return {key: arguments.integer_from("frame_stack", size, low=1) for key, size in sizes.items()}
+
+
+def _checked_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    checked: np.dtype[Any] = np.dtype(dtype)
+    if checked.name not in DTYPES:
+        raise TypeError(f"{name} has dtype {dtype}, expected one of {', '.join(DTYPES)}")
+    return checked

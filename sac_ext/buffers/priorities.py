@@ -1,0 +1,126 @@
+"""Prioritised experience replay (Schaul et al. 2016, arXiv:1511.05952), the proportional variant."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch as th
+
+from sac_ext import arguments
+from sac_ext.buffers import draws
+from sac_ext.buffers.observations import Live
+from sac_ext.buffers.ring import Column, HostRing
+from sac_ext.buffers.sum_tree import SumTree
+
+EPSILON = 1e-6  # so that every transition is drawn again some day
+
+PATIENCE = 100  # draws by priorities that nobody updates, before a warning
+
+
+def parse_beta(value: Any) -> Callable[[float], float]:
+    """
+    :param value: a number, or ``(start, end)`` for a linear change over training
+    :return: beta as a function of the progress remaining, 1 to 0
+    :raises ValueError: if it is neither, or outside 0 to 1
+    """
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"beta must be a number or (start, end), got {value!r}")
+    start, end = (arguments.number_between("beta", each, low=0, high=1) for each in pair)
+    return lambda progress_remaining: end + progress_remaining * (start - end)
+
+
+class Priorities:
+    """
+    Which transitions are drawn how often, and what their losses are multiplied by to make up for it.
+
+    A transition's priority is the absolute TD error of its last draw, or before its first one the greatest priority so
+    far. It is drawn with probability ``P(i) = p_i^alpha / sum_k p_k^alpha`` (eq. 1), and its loss has the weight
+    ``(N P(i))^-beta``, divided by the greatest weight in the batch (section 3.4).
+
+    :param length: L, rows in the buffer
+    :param n_envs: E
+    :param alpha: 0 for uniform draws, 1 for draws in proportion to the error
+    :param device: where the transitions are
+    """
+
+    def __init__(self, length: int, n_envs: int, alpha: float, device: th.device) -> None:
+        self.length, self.n_envs = length, n_envs
+        self.alpha = alpha
+        self.count = 0  # rows that were given a priority
+        self.tree = SumTree(length * n_envs, device)
+        self.greatest = th.ones((), dtype=th.float64, device=device)  # of all priorities so far, to the power of alpha
+        self._unanswered = 0  # draws since the last update
+
+    @staticmethod
+    def nbytes_of(size: int) -> int:
+        """:return: what so many transitions take"""
+        return SumTree.nbytes_of(size)
+
+    def draw(self, n: int, batch_size: int, count: int, beta: float) -> tuple[th.Tensor, th.Tensor]:
+        """
+        One transition from each of ``B`` equal shares of the total, in every batch.
+
+        :param n: how many batches
+        :param batch_size: B
+        :param count: rows ever written to the buffer
+        :param beta: 0 for weights of 1, 1 to make up fully for the draws
+        :return: ``(n * B,)`` indices, row * E + environment, and weights in the loss
+        """
+        self._add_rows(count)
+        self._unanswered += 1
+        if self._unanswered == PATIENCE:
+            warnings.warn(
+                f"prioritized=True, but update_priorities was not called in {PATIENCE} draws: every transition keeps "
+                "the priority it has. SoftAC calls it; SB3's own algorithms do not",
+                stacklevel=4,
+            )
+        index = self.tree.find(draws.shares(n, batch_size, self.greatest.device).flatten())
+        probability = self.tree.weights[index] / self.tree.total
+        transitions = min(count, self.length) * self.n_envs
+        weights = ((transitions * probability) ** -beta).view(n, batch_size)
+        return index, (weights / weights.amax(dim=1, keepdim=True)).flatten().float()
+
+    def _add_rows(self, count: int) -> None:
+        new = th.arange(max(self.count, count - self.length), count, device=self.greatest.device)
+        if len(new):
+            envs = th.arange(self.n_envs, device=new.device)
+            index = (new[:, None] % self.length * self.n_envs + envs).flatten()
+            self.tree.set(index, self.greatest.expand(len(index)))
+        self.count = count
+
+    def update(self, index: th.Tensor, td_errors: th.Tensor) -> None:
+        """
+        :param index: ``(B,)``
+        :param td_errors: ``(B,)``
+        """
+        self._unanswered = 0
+        weights = (td_errors.detach().to(self.greatest.dtype).abs() + EPSILON) ** self.alpha
+        self.greatest = th.maximum(self.greatest, weights.max())
+        self.tree.set(index, weights)
+
+    # ---------------------------------------------------------------- files
+
+    def live(self) -> Live:
+        """:return: a copy of the weights, as rows of a ring"""
+        ring = HostRing({"weights": Column((), np.dtype(np.float64))}, self.length, self.n_envs)
+        ring.stored("weights").view(-1).copy_(self.tree.weights)
+        return Live(ring, max(0, self.count - self.length), self.count)
+
+    def read(self, live: Live) -> None:
+        """
+        :param live: the weights, where ``live`` had put them
+        """
+        self.tree.fill(live.ring.stored("weights").view(-1))
+
+    def counters(self) -> dict[str, Any]:
+        """:return: what ``restore`` needs beside the weights, as JSON has it"""
+        return {"count": self.count, "greatest": self.greatest.item()}
+
+    def restore(self, counters: dict[str, Any]) -> None:
+        """
+        :param counters: what ``counters`` gave
+        """
+        self.count = counters["count"]
+        self.greatest.fill_(counters["greatest"])

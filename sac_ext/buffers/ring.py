@@ -1,0 +1,198 @@
+"""Rows of named columns on one device, written in order from the host and overwritten from the start when full.
+
+``L`` length in rows, ``E`` entries per row (one per environment), ``N`` entries asked for. Row numbers count everything
+that was ever written; row ``i`` lies in slot ``i % L``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch as th
+
+STAGE_BYTES = 16 * 2**20
+STAGE_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Column:
+    """
+    :param shape: of one entry
+    :param dtype: numpy's, one that torch has too
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Of one entry."""
+        return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def torch_dtype(self) -> th.dtype:
+        return th.from_numpy(np.empty(0, self.dtype)).dtype
+
+
+Columns = Mapping[str, Column]
+
+
+class Ring(ABC):
+    """
+    :param columns: by name
+    :param length: L
+    :param width: E
+    """
+
+    device: th.device
+
+    def __init__(self, columns: Columns, length: int, width: int) -> None:
+        self.columns = dict(columns)
+        self.length = length
+        self.width = width
+
+    @abstractmethod
+    def write(self, row: int, values: Mapping[str, Any]) -> None:
+        """
+        :param row: the row after the one written last, or that one again
+        :param values: ``(E, *shape)`` for every column
+        """
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Bring what was written to where it is read from."""
+
+    @abstractmethod
+    def stored(self, name: str) -> th.Tensor:
+        """:return: ``(L, E, *shape)`` the column itself, flushed; what is written to it is kept"""
+
+    @abstractmethod
+    def gather(self, name: str, index: th.Tensor) -> th.Tensor:
+        """
+        :param index: ``(N,)`` of entries, slot * E + position within the row
+        :return: ``(N, *shape)`` a copy, on the ring's device
+        """
+
+    @abstractmethod
+    def allocated(self, length: int) -> "Ring":
+        """:return: an empty ring of another length, otherwise like this one"""
+
+    @property
+    def nbytes(self) -> int:
+        return self.length * self.width * sum(column.nbytes for column in self.columns.values())
+
+    def grown(self, length: int, first: int, end: int) -> "Ring":
+        """:return: a longer ring with the rows from ``first`` up to ``end``, and the same row numbers"""
+        longer = self.allocated(length)
+        rows = th.arange(first, end, device=self.device)
+        for name in self.columns:
+            longer.stored(name)[rows % length] = self.stored(name)[rows % self.length]
+        return longer
+
+
+MakeRing = Callable[[Columns, int, int], Ring]
+
+
+class HostRing(Ring):
+    """
+    In the host's memory, which the system hands out as it is written to.
+
+    :param pin: gather into page-locked memory, from which copies to a CUDA device run asynchronously
+    """
+
+    device = th.device("cpu")
+
+    def __init__(self, columns: Columns, length: int, width: int, pin: bool = False) -> None:
+        super().__init__(columns, length, width)
+        self.pin = pin
+        # numpy's zeros take no memory until they are written to; torch's do
+        self.arrays = {name: np.zeros((length, width, *column.shape), column.dtype) for name, column in columns.items()}
+        self._entries = {
+            name: self.arrays[name].reshape(length * width, *column.shape) for name, column in columns.items()
+        }
+        self._torch_dtypes = {name: column.torch_dtype for name, column in columns.items()}
+
+    def write(self, row: int, values: Mapping[str, Any]) -> None:
+        slot = row % self.length
+        for name, value in values.items():
+            self.arrays[name][slot] = value
+
+    def flush(self) -> None:
+        """Nothing to do: writes go straight to where they are read from."""
+
+    def stored(self, name: str) -> th.Tensor:
+        return th.from_numpy(self.arrays[name])
+
+    def gather(self, name: str, index: th.Tensor) -> th.Tensor:
+        shape = (len(index), *self.columns[name].shape)
+        # torch's allocation is aligned to 64 bytes, numpy's is not, and products may depend on that in the last bit
+        out = th.empty(shape, dtype=self._torch_dtypes[name], pin_memory=self.pin)
+        # twice as fast as torch's index_select; mode="clip" because the default would buffer the output
+        np.take(self._entries[name], index.numpy(), axis=0, out=out.numpy(), mode="clip")
+        return out
+
+    def allocated(self, length: int) -> "HostRing":
+        return HostRing(self.columns, length, self.width, self.pin)
+
+
+class DeviceRing(Ring):
+    """
+    In a device's memory. Rows are collected in a stage on the host, page-locked where the device is CUDA, and copied
+    together when the stage is full or the ring is read.
+
+    :param device: any that torch knows
+    """
+
+    def __init__(self, columns: Columns, length: int, width: int, device: th.device) -> None:
+        super().__init__(columns, length, width)
+        self.device = device
+        self._tensors = {
+            name: th.zeros((length, width, *column.shape), dtype=column.torch_dtype, device=device)
+            for name, column in columns.items()
+        }
+        row_bytes = max(1, self.nbytes // length)
+        self._stage_rows = max(1, min(length, STAGE_ROWS, STAGE_BYTES // row_bytes))
+        pin = device.type == "cuda"
+        self._stage = {
+            name: th.empty((self._stage_rows, width, *column.shape), dtype=column.torch_dtype, pin_memory=pin)
+            for name, column in columns.items()
+        }
+        self._stage_arrays = {name: tensor.numpy() for name, tensor in self._stage.items()}
+        self._copied = th.cuda.Event() if pin else None  # type: ignore[no-untyped-call]
+        self._first = self._end = 0  # rows in the stage
+
+    def write(self, row: int, values: Mapping[str, Any]) -> None:
+        if self._end == self._first or row - self._first >= self._stage_rows:
+            self.flush()
+            self._first = row
+            if self._copied is not None:
+                self._copied.synchronize()  # the stage may still be read by the last copy
+        for name, value in values.items():
+            self._stage_arrays[name][row - self._first] = value
+        self._end = row + 1
+
+    def flush(self) -> None:
+        taken = 0
+        while self._first + taken < self._end:  # twice where the rows go over the ring's end
+            slot = (self._first + taken) % self.length
+            rows = min(self._end - self._first - taken, self.length - slot)
+            for name, tensor in self._tensors.items():
+                tensor[slot : slot + rows].copy_(self._stage[name][taken : taken + rows], non_blocking=True)
+            taken += rows
+        if taken and self._copied is not None:
+            self._copied.record(th.cuda.current_stream(self.device))
+        self._first = self._end
+
+    def stored(self, name: str) -> th.Tensor:
+        self.flush()
+        return self._tensors[name]
+
+    def gather(self, name: str, index: th.Tensor) -> th.Tensor:
+        self.flush()
+        return self._tensors[name].flatten(0, 1).index_select(0, index)
+
+    def allocated(self, length: int) -> "DeviceRing":
+        return DeviceRing(self.columns, length, self.width, self.device)

@@ -1,0 +1,32 @@
+"""What a replay buffer gives to a gradient step beyond SB3's samples."""
+
+from typing import Any, NamedTuple
+
+import torch as th
+
+
+class SoftReplayBufferSamples(NamedTuple):
+    """
+    SB3's ``ReplayBufferSamples`` with what prioritised replay and soft n-step returns need. ``B`` transitions.
+
+    :param observations: ``(B, *shape)``, or a dict of them
+    :param actions: ``(B, action_dim)``
+    :param next_observations: as ``observations``
+    :param dones: ``(B, 1)`` 1.0 where the episode terminated
+    :param rewards: ``(B, 1)``, n-step returns where there are more steps than one
+    :param discounts: ``(B, 1)`` of the value of the next observation, or None for gamma
+    :param weights: ``(B, 1)`` of the transitions' losses, or None
+    :param indices: ``(B,)`` for ``update_priorities``, or None
+    :param entropies: ``(B, 1)`` in nats, discounted and summed over the steps between observation and next
+        observation, or None
+    """
+
+    observations: Any
+    actions: th.Tensor
+    next_observations: Any
+    dones: th.Tensor
+    rewards: th.Tensor
+    discounts: th.Tensor | None = None
+    weights: th.Tensor | None = None
+    indices: th.Tensor | None = None
+    entropies: th.Tensor | None = None

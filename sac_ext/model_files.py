@@ -1,0 +1,134 @@
+"""Files of a model: what is saved and how it is loaded, in SB3's format, and files of its replay buffer."""
+
+import io
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from sac_ext import finite
+from sac_ext.buffers import DeviceReplayBuffer
+from sac_ext.buffers.files import SUFFIX, is_device_replay_buffer
+
+# Arguments of a replay buffer that a file of it does not decide
+PLACES = ("storage_device", "memory_limit")
+
+# Attributes that _setup_model makes out of the arguments: never saved, made again on load
+RESOLVED = (
+    "actor",
+    "critic",
+    "critic_target",
+    "head",
+    "temperature",
+    "batch_norm_stats",
+    "batch_norm_stats_target",
+    "_separate_lr_schedules",
+    "_update",
+    "_run_step",
+)
+
+
+class ModelFiles(OffPolicyAlgorithm):
+    """The part of ``SoftAC`` that saves and loads."""
+
+    head: Any
+    target_entropy: Any
+    log_ent_coef: th.Tensor | None
+    ent_coef_optimizer: th.optim.Optimizer | None
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), *RESOLVED]
+
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """
+        Save all the attributes of the object and the model parameters in a zip-file, as SB3 does. On Box, and with the
+        arguments that SAC does not have at their defaults, ``stable_baselines3.SAC.load`` reads it.
+
+        :param path: path to the file where the rl agent should be saved
+        :param exclude: name of parameters that should be excluded in addition to the default ones
+        :param include: name of parameters that might be excluded but should be included anyway
+        """
+        passed = {"target_entropy": self.target_entropy, "replay_buffer_class": self.replay_buffer_class}
+        if self.target_entropy == "auto":  # SAC would ask its environment what this means, and fail without one
+            self.target_entropy = self.head.defaults.target_entropy
+        if self.replay_buffer_class is DeviceReplayBuffer:  # SAC, and SoftAC, take their own
+            self.replay_buffer_class = None
+        try:
+            super().save(path, exclude, include)
+        finally:
+            self.__dict__.update(passed)
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """
+        Save the replay buffer: a ``DeviceReplayBuffer`` without pickle, as safetensors with JSON in the header, any
+        other as SB3 does.
+
+        :param path: Path to the file, which gets ``.safetensors`` (SB3's: ``.pkl``) if it has no suffix, or a file
+            object
+        """
+        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        if not isinstance(self.replay_buffer, DeviceReplayBuffer):
+            super().save_replay_buffer(path)
+            return
+        if isinstance(path, str | pathlib.Path) and not pathlib.Path(path).suffix:
+            path = f"{path}{SUFFIX}"
+        self.replay_buffer.save(path)
+        if self.verbose >= 2:
+            print(f"Saved the replay buffer to {path}")
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Load a replay buffer that ``save_replay_buffer`` wrote, or a pickle of SB3's, whatever its suffix. The model
+        keeps the buffer it had where this fails.
+
+        :param path: Path to the file (without suffix: ``.safetensors``, or else ``.pkl``), or a file object
+        :param truncate_last_traj: Whether the last trajectory counts as cut off where the file ends; with a pickle, for
+            ``HerReplayBuffer`` only
+        :raises ValueError: if it is no replay buffer, not a whole file, holds NaN, or transitions of another number of
+            environments or of other spaces than the model has
+        """
+        if isinstance(path, str | pathlib.Path):
+            path = _existing(pathlib.Path(path))
+        if is_device_replay_buffer(path):
+            loaded = self._load_device_replay_buffer(path)
+            if truncate_last_traj:
+                loaded.truncate_last_trajectory()
+            finite.check_buffer(loaded)
+            self.replay_buffer = loaded
+            return
+        before = getattr(self, "replay_buffer", None)  # users may have deleted it to free memory
+        super().load_replay_buffer(path, truncate_last_traj)
+        assert self.replay_buffer is not None
+        try:
+            finite.check_buffer(self.replay_buffer)
+        except ValueError:
+            self.replay_buffer = before
+            raise
+
+    def _load_device_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> DeviceReplayBuffer:
+        kwargs = {name: self.replay_buffer_kwargs[name] for name in PLACES if name in self.replay_buffer_kwargs}
+        return DeviceReplayBuffer.load(
+            path, self.observation_space, self.action_space, self.device, n_envs=self.n_envs, **kwargs
+        )
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts = ["policy", "actor.optimizer", "critic.optimizer"]
+        if self.ent_coef_optimizer is not None:
+            return [*state_dicts, "ent_coef_optimizer"], ["log_ent_coef"]
+        return state_dicts, ["ent_coef_tensor"]
+
+
+def _existing(path: pathlib.Path) -> pathlib.Path:
+    """:return: the path, with a suffix that makes it an existing file if it has none"""
+    if not path.suffix:
+        for candidate in (path.with_name(path.name + suffix) for suffix in (SUFFIX, ".pkl")):
+            if candidate.exists():
+                return candidate
+    return path
