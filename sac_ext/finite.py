@@ -3,11 +3,11 @@
 Observations must not be NaN (infinite values are left to features extractors that expect them); rewards must be finite.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 HINT = (
@@ -52,22 +52,17 @@ def check_batch(batch: ReplayBufferSamples) -> None:
     check_reward(batch.rewards, source)
 
 
-def check_buffer(buffer: ReplayBuffer) -> None:
+def check_buffer(observations: Iterable[Any], rewards: Any) -> None:
     """
-    :param buffer: a replay buffer just loaded from a file; one that keeps its transitions under other names is not
-        looked into
-    :raises ValueError: if an observation in its filled part contains NaN or a reward is not finite
+    :param observations: all that a replay buffer just loaded from a file has, in parts
+    :param rewards: likewise, or None if it keeps them under another name
+    :raises ValueError: if an observation contains NaN or a reward is not finite
     """
-    source, filled = "the loaded replay buffer", buffer.size()
-    for name in ("observations", "next_observations"):
-        stored = getattr(buffer, name, None)
-        if isinstance(stored, dict):
-            check_observation({key: array[:filled] for key, array in stored.items()}, source)
-        elif stored is not None:
-            check_observation(stored[:filled], source)
-    rewards = getattr(buffer, "rewards", None)
+    source = "the loaded replay buffer"
+    for part in observations:
+        check_observation(part, source)
     if rewards is not None:
-        check_reward(rewards[:filled], source)
+        check_reward(rewards, source)
 
 
 def _is_nan_anywhere(array: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sac_ext import finite
@@ -100,14 +101,14 @@ class ModelFiles(OffPolicyAlgorithm):
             loaded = self._load_device_replay_buffer(path)
             if truncate_last_traj:
                 loaded.truncate_last_trajectory()
-            finite.check_buffer(loaded)
+            finite.check_buffer(loaded.storage.observed(), loaded.rewards[: loaded.size()])
             self.replay_buffer = loaded
             return
         before = getattr(self, "replay_buffer", None)  # users may have deleted it to free memory
         super().load_replay_buffer(path, truncate_last_traj)
         assert self.replay_buffer is not None
         try:
-            finite.check_buffer(self.replay_buffer)
+            _check_sb3s(self.replay_buffer)
         except ValueError:
             self.replay_buffer = before
             raise
@@ -123,6 +124,19 @@ class ModelFiles(OffPolicyAlgorithm):
         if self.ent_coef_optimizer is not None:
             return [*state_dicts, "ent_coef_optimizer"], ["log_ent_coef"]
         return state_dicts, ["ent_coef_tensor"]
+
+
+def _check_sb3s(buffer: ReplayBuffer) -> None:
+    """Look for NaN; not into a buffer that keeps its transitions under other names."""
+    filled, observations = buffer.size(), []
+    for name in ("observations", "next_observations"):
+        stored = getattr(buffer, name, None)
+        if isinstance(stored, dict):
+            observations.append({key: array[:filled] for key, array in stored.items()})
+        elif stored is not None:
+            observations.append(stored[:filled])
+    rewards = getattr(buffer, "rewards", None)
+    finite.check_buffer(observations, None if rewards is None else rewards[:filled])
 
 
 def _existing(path: pathlib.Path) -> pathlib.Path:

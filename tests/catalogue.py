@@ -34,6 +34,11 @@ SMALL_CNN: dict[str, Any] = {"net_arch": [16], "features_extractor_kwargs": {"fe
 SMALL_DICT: dict[str, Any] = {"net_arch": [16], "features_extractor_kwargs": {"cnn_output_dim": 16}}
 
 
+def small() -> dict[str, Any]:
+    """A dict of one's own: SB3's algorithms write into theirs what other algorithms do not take."""
+    return {"net_arch": [16]}
+
+
 def small_networks(observations: str) -> dict[str, Any]:
     return {"image": SMALL_CNN, "dict": SMALL_DICT}.get(observations, SMALL)
 

@@ -109,10 +109,8 @@ def _write(file: Any, parts: dict[str, Live], description: dict[str, Any]) -> No
     file.write(LENGTH.pack(len(encoded)) + encoded)
     for _, live, column, key in _columns(parts):
         stored = live.ring.stored(key)
-        for first, end, slots in _pieces(live, column):
-            piece = np.ascontiguousarray(stored[slots].cpu().numpy())
-            assert len(piece) == end - first
-            file.write(piece.data.cast("B") if piece.nbytes else b"")
+        for slots in _pieces(live, column):
+            file.write(np.ascontiguousarray(stored[slots].cpu().numpy()).reshape(-1).view(np.uint8))
 
 
 def _columns(parts: dict[str, Live]) -> Iterator[tuple[str, Live, Column, str]]:
@@ -122,15 +120,8 @@ def _columns(parts: dict[str, Live]) -> Iterator[tuple[str, Live, Column, str]]:
             yield f"{part}/{key}", live, column, key
 
 
-def _pieces(live: Live, column: Column) -> Iterator[tuple[int, int, slice]]:
-    """:return: rows in order, from 0, a piece at a time, and the slots where they lie"""
-    at_once = max(1, PIECE_BYTES // max(1, live.ring.width * column.nbytes))
-    row = live.first
-    while row < live.end:
-        slot = row % live.ring.length
-        rows = min(at_once, live.end - row, live.ring.length - slot)
-        yield row - live.first, row - live.first + rows, slice(slot, slot + rows)
-        row += rows
+def _pieces(live: Live, column: Column) -> Iterator[slice]:
+    return live.pieces(max(1, PIECE_BYTES // max(1, live.ring.width * column.nbytes)))
 
 
 # ---------------------------------------------------------------- reading
@@ -182,9 +173,18 @@ class Reader:
         """
         self._check(parts)
         for name, live, column, key in _columns(parts):
-            stored, source = live.ring.stored(key), self._file.get_slice(name)
-            for first, end, slots in _pieces(live, column):
-                stored[slots] = th.from_numpy(np.array(source[first:end])).to(stored.device)
+            _put_back(live, key, _pieces(live, column), self._file.get_slice(name))
+
+
+def _put_back(live: Live, key: str, pieces: Iterator[slice], source: Any) -> None:
+    """
+    :param source: the rows in order; what can be sliced
+    """
+    stored, first = live.ring.stored(key), 0
+    for slots in pieces:
+        end = first + slots.stop - slots.start
+        stored[slots] = th.from_numpy(np.array(source[first:end])).to(stored.device)
+        first = end
 
 
 @contextlib.contextmanager
@@ -210,7 +210,7 @@ def to_arrays(parts: dict[str, Live]) -> dict[str, np.ndarray]:
     return {
         name: np.concatenate(
             [np.empty((0, live.ring.width, *column.shape), column.dtype)]
-            + [live.ring.stored(key)[slots].cpu().numpy() for _, _, slots in _pieces(live, column)]
+            + [live.ring.stored(key)[slots].cpu().numpy() for slots in live.pieces()]
         )
         for name, live, column, key in _columns(parts)
     }
@@ -221,7 +221,5 @@ def from_arrays(parts: dict[str, Live], arrays: dict[str, np.ndarray]) -> None:
     :param parts: the rows to fill, by name
     :param arrays: what ``to_arrays`` gave
     """
-    for name, live, column, key in _columns(parts):
-        stored = live.ring.stored(key)
-        for first, end, slots in _pieces(live, column):
-            stored[slots] = th.from_numpy(arrays[name][first:end]).to(stored.device)
+    for name, live, _, key in _columns(parts):
+        _put_back(live, key, live.pieces(), arrays[name])

@@ -121,6 +121,8 @@ class FrameStore(ObservationStore):
         self._pool_first = self._pool_end = 0
         self._pool_use: deque[tuple[int, int]] = deque()  # (row, first frame in the pool) of rows that use it
         self._depth = np.zeros(n_envs, np.int64)  # of the newest row
+        # which frames are missing is looked up where that is fast; elsewhere the host would have to wait for the answer
+        self._look_up = self.ring.device.type == "cpu"
         self._next_obs: np.ndarray | None = None  # of the newest row, (E, *shape)
 
     @staticmethod
@@ -244,7 +246,7 @@ class FrameStore(ObservationStore):
         return frames.view(len(rows), size, *self.stacking.frame.shape)
 
     def _clear(self, frames: th.Tensor, mask: th.Tensor) -> th.Tensor:
-        if frames.device.type == "cpu":
+        if self._look_up:
             where = mask.nonzero()[:, 0]
             return frames.index_fill_(0, where, 0) if len(where) else frames
         return frames.masked_fill_(self._over_frames(mask), 0)
@@ -255,12 +257,11 @@ class FrameStore(ObservationStore):
         :param mask: ``(N,)`` which of them to replace
         :param pool_rows: ``(N,)`` by which frame of the pool
         """
-        if frames.device.type == "cpu":
+        if self._look_up:
             where = mask.nonzero()[:, 0]
             if len(where):
                 frames[where] = self.pool.gather("frames", pool_rows[where] % self.pool.length)
             return frames
-        # elsewhere asking how many there are would make the host wait
         replacements = self.pool.gather("frames", pool_rows.clamp(min=0) % self.pool.length)
         return th.where(self._over_frames(mask), replacements, frames)
 

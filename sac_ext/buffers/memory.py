@@ -41,6 +41,25 @@ def available_bytes(device: th.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def exists(device: th.device) -> bool:
+    """:return: whether torch can use it"""
+    return device.type != "cuda" or (device.index or 0) < th.cuda.device_count()
+
+
+def parse_device(name: str, value: str) -> th.device:
+    """
+    :param name: of the argument, for the error
+    :raises ValueError: if it is no device that torch can use
+    """
+    try:
+        device = th.device(value)
+    except RuntimeError as error:
+        raise ValueError(f"{name}={value!r} must be 'auto' or a device of torch: {error}") from error
+    if not exists(device):
+        raise ValueError(f"{name}={value!r}, but torch sees no such device: choose 'auto' or 'cpu'")
+    return device
+
+
 def place(nbytes: int, requested: str, device: th.device, limit: int | None) -> th.device:
     """
     Decide where a replay buffer is stored.
@@ -49,10 +68,10 @@ def place(nbytes: int, requested: str, device: th.device, limit: int | None) -> 
     :param requested: ``"auto"`` for the training device if it fits there, otherwise the host; or a device
     :param device: the training device
     :param limit: bytes it may take there at most, or None for what is free
-    :raises ValueError: if it does not fit where it has to go
+    :raises ValueError: if it does not fit where it has to go, or there is no such device
     """
     auto = requested == "auto"
-    target = device if auto else th.device(requested)
+    target = device if auto else parse_device("storage_device", requested)
     needed, host = format_bytes(nbytes), th.device("cpu")
     if limit is not None and nbytes > limit:
         message = f"the replay buffer needs {needed}, more than memory_limit={format_bytes(limit)}"

@@ -43,6 +43,18 @@ class Live:
     first: int
     end: int
 
+    def pieces(self, rows: int | None = None) -> Iterator[slice]:
+        """
+        :param rows: how many at most in a piece; None for any number
+        :return: slots, in the order of the rows
+        """
+        row = self.first
+        while row < self.end:
+            slot = row % self.ring.length
+            size = min(rows or self.end, self.end - row, self.ring.length - slot)
+            yield slice(slot, slot + size)
+            row += size
+
 
 class ObservationStore(ABC):
     """

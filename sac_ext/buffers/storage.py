@@ -3,7 +3,7 @@
 ``B`` entries asked for, ``E`` environments, ``L`` rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import torch as th
 from sac_ext.buffers.layout import Layout
 from sac_ext.buffers.observations import Entries, Live, PairStore
 from sac_ext.buffers.ring import Column, DeviceRing, HostRing, Ring
+
+OBSERVED = {"observations", "next_observations", "frames"}  # columns
 
 
 class Storage:
@@ -77,6 +79,14 @@ class Storage:
             raise AttributeError(f"{name} are not stored as such where each frame is stored once: use sample()")
         return {key: _as_stored(store.ring, name) for key, store in self.stores.items()}
 
+    def observed(self) -> Iterator[th.Tensor | dict[str, th.Tensor]]:
+        """:return: every observation that is kept, or the frames they are made of, in parts"""
+        for key, store in self.stores.items():
+            for _, live in store.live():
+                for name in OBSERVED & live.ring.columns.keys():
+                    stored = live.ring.stored(name)
+                    yield from ({key: stored[slots]} if key else stored[slots] for slots in live.pieces())
+
     # ---------------------------------------------------------------- files
 
     def live(self) -> dict[str, Live]:
@@ -92,7 +102,16 @@ class Storage:
         return {"count": self.count, "stores": {key: store.counters() for key, store in self.stores.items()}}
 
     def restore(self, counters: dict[str, Any]) -> None:
-        """Make ``live`` say what it said where the counters come from, for the caller to put the rows back there."""
+        """
+        Make ``live`` say what it said where the counters come from, for the caller to put the rows back there.
+
+        :raises ValueError: if they are of other observations
+        """
+        if counters["stores"].keys() != self.stores.keys():
+            raise ValueError(
+                f"the replay buffer's file has observations of the keys {sorted(counters['stores'])}, expected "
+                f"{sorted(self.stores)}"
+            )
         self.count = counters["count"]
         for key, store in self.stores.items():
             store.restore(counters["stores"][key])

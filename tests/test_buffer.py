@@ -1,0 +1,342 @@
+"""DeviceReplayBuffer in use: with every algorithm, with bad input, and in the memory there is."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from sb3_contrib import TQC
+from stable_baselines3 import DQN, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sac_ext import DeviceReplayBuffer, SoftAC, SoftReplayBufferSamples
+from sac_ext.buffers import memory
+from tests.catalogue import ACTIONS, OBSERVATIONS, RandomEnv, small, small_networks
+from tests.compare import assert_same_models
+from tests.streams import SPACES, assert_same_samples, stream
+
+FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "learning_starts": 20, "batch_size": 16, "buffer_size": 60}
+gpu = [pytest.mark.gpu, pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")]
+VECTOR, ACTION = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
+
+
+# ---------------------------------------------------------------- algorithms
+
+
+@pytest.mark.parametrize("options", [{}, {"n_steps": 3}, {"optimize_memory_usage": True}], ids=["plain", "n", "once"])
+@pytest.mark.parametrize("algorithm", [DQN, TD3, SAC, TQC])
+def test_sb3s_algorithms_train_to_the_same_numbers(algorithm: type[BaseAlgorithm], options: dict[str, Any]) -> None:
+    """As with their own buffers, over the ring's seam."""
+    actions = "discrete" if algorithm is DQN else "box"
+    ours: dict[str, Any] = {"replay_buffer_class": DeviceReplayBuffer}
+    theirs = dict(options)
+    if options == {"n_steps": 3}:
+        ours["replay_buffer_kwargs"] = {"n_steps": 3, "gamma": 0.99}
+    elif options:
+        ours |= options | {"replay_buffer_kwargs": {"handle_timeout_termination": False}}
+        theirs["replay_buffer_kwargs"] = {"handle_timeout_termination": False}
+    models = []
+    for kwargs in (theirs, ours):
+        env = DummyVecEnv([lambda: RandomEnv(actions=actions)] * 2)
+        model = algorithm("MlpPolicy", env, policy_kwargs=small(), train_freq=1, **FAST, **kwargs)
+        models.append(model.learn(120))
+    assert isinstance(models[1].replay_buffer, DeviceReplayBuffer)
+    assert models[1].replay_buffer.full
+    assert_same_models(*models)
+
+
+@pytest.mark.parametrize("observations", OBSERVATIONS)
+@pytest.mark.parametrize("actions", ACTIONS)
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_softac_uses_it_everywhere(observations: str, actions: str, n_steps: int) -> None:
+    policy = OBSERVATIONS[observations][1]
+    env = RandomEnv(observations, actions)
+    model = SoftAC(policy, env, n_steps=n_steps, policy_kwargs=small_networks(observations), **FAST).learn(40)
+    assert type(model.replay_buffer) is DeviceReplayBuffer
+    discounts = model.replay_buffer.sample(64).discounts
+    assert (discounts is None) == (n_steps == 1)
+    if discounts is not None:
+        assert set(np.round(discounts.flatten().tolist(), 5)) <= {0.99, 0.9801, 0.9703}
+        assert len(set(discounts.flatten().tolist())) > 1
+
+
+def test_softac_with_sb3s_buffer() -> None:
+    """The same numbers again, and what was asked for."""
+    models = [
+        SoftAC("MlpPolicy", RandomEnv(), policy_kwargs=small(), replay_buffer_class=cls, **FAST).learn(120)
+        for cls in (None, ReplayBuffer, DeviceReplayBuffer)
+    ]
+    assert [type(model.replay_buffer) for model in models] == [DeviceReplayBuffer, ReplayBuffer, DeviceReplayBuffer]
+    assert_same_models(models[0], models[1])
+    assert_same_models(models[0], models[2])
+
+
+def test_many_gradient_steps_equal_sacs() -> None:
+    """More batches than are gathered at once, of a size that is no power of two."""
+    options: dict[str, Any] = FAST | {"batch_size": 31, "train_freq": 50, "gradient_steps": 40, "buffer_size": 500}
+    models = [
+        cls("MlpPolicy", DummyVecEnv([RandomEnv] * 2), policy_kwargs=small(), **options).learn(200)
+        for cls in (SAC, SoftAC)
+    ]
+    assert models[1]._n_updates >= 80
+    assert_same_models(*models)
+
+
+def test_batches_take_a_moderate_amount_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = stream().make(DeviceReplayBuffer)
+    monkeypatch.setattr("sac_ext.buffers.device_replay_buffer.BYTES_AT_ONCE", 5 * 16 * buffer._layout.sample_nbytes)
+    asked = []
+    sample_many = buffer.sample_many
+    monkeypatch.setattr(buffer, "sample_many", lambda n, *args: (asked.append(n), sample_many(n, *args))[1])
+    assert len(list(buffer.batches(12, 16))) == 12
+    assert asked == [5, 5, 2]
+
+
+# ---------------------------------------------------------------- soft n-step returns
+
+
+@pytest.mark.parametrize("actions", ACTIONS)
+def test_soft_n_steps(actions: str) -> None:
+    """What SoftAC stores are its policy's entropies, and the target has them, from the second step on."""
+    gamma = 0.9
+    model = SoftAC(
+        "MlpPolicy",
+        DummyVecEnv([lambda: RandomEnv(actions=actions)] * 2),
+        n_steps=3,
+        gamma=gamma,
+        replay_buffer_kwargs={"soft_n_steps": True},
+        policy_kwargs=small(),
+        **FAST | {"learning_starts": 50},
+    ).learn(50)  # the policy has not changed yet
+    buffer = model.replay_buffer
+    obs, _ = model.policy.obs_to_tensor(buffer.observations[:20].reshape(40, 3))
+    stored = buffer.storage.stored_step("entropies")[:20].reshape(40)
+    if actions.startswith("discrete"):
+        np.testing.assert_allclose(stored, model.head.pi(model.actor, obs).entropy.detach(), rtol=1e-5)
+    else:  # one sample each
+        assert np.std(stored) > 0
+    np.random.seed(0)
+    batch = buffer._get_samples(np.arange(20))
+    np.random.seed(0)
+    envs = np.random.randint(0, 2, 20)
+    ended = np.logical_or(buffer.dones, buffer.timeouts)
+    for row, env in enumerate(envs):
+        expected, discount = 0.0, 1.0
+        for step in range(row, min(row + 3, buffer.pos)):
+            if step > row:
+                expected += discount * buffer.storage.stored_step("entropies")[step, env]
+            discount *= gamma
+            if ended[step, env]:
+                break
+        assert batch.entropies[row].item() == pytest.approx(expected, abs=1e-5)
+    assert isinstance(batch, SoftReplayBufferSamples)
+    ent_coef = th.tensor(0.5)
+    targets = []
+    for samples in (batch, batch._replace(entropies=th.zeros_like(batch.entropies))):
+        th.manual_seed(0)
+        targets.append(critic_target(model, samples, ent_coef))
+    th.testing.assert_close(targets[0] - targets[1], ent_coef * batch.entropies.flatten(), rtol=1e-4, atol=1e-5)
+    model.learn(40)
+
+
+def critic_target(model: SoftAC, samples: Any, ent_coef: th.Tensor) -> th.Tensor:
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sac_ext.losses.critic_loss", lambda q, target, *weights: seen.append(target))
+        model._update._critic_loss(samples, ent_coef)
+    return seen[0]
+
+
+def test_soft_n_steps_need_softac() -> None:
+    model = SAC(
+        "MlpPolicy",
+        RandomEnv(),
+        replay_buffer_class=DeviceReplayBuffer,
+        replay_buffer_kwargs={"n_steps": 3, "gamma": 0.99, "soft_n_steps": True},
+        **FAST,
+    )
+    with pytest.raises(ValueError, match="use it with SoftAC"):
+        model.learn(1)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def add(buffer: DeviceReplayBuffer, **changes: Any) -> None:
+    n_envs = buffer.n_envs
+    good = {
+        "obs": np.zeros((n_envs, 3), np.float32),
+        "next_obs": np.zeros((n_envs, 3), np.float32),
+        "action": np.zeros(n_envs, int),
+        "reward": np.zeros(n_envs),
+        "done": np.zeros(n_envs),
+        "infos": [{}] * n_envs,
+    }
+    buffer.add(**good | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"obs": np.zeros((2, 4), np.float32)}, ValueError, r"obs has shape \(2, 4\), expected \(2, 3\)"),
+        ({"obs": np.zeros((3,), np.float32)}, ValueError, r"obs has shape \(3,\), expected \(2, 3\)"),
+        ({"next_obs": np.zeros((1, 3), np.float32)}, ValueError, r"next_obs has shape \(1, 3\), expected \(2, 3\)"),
+        ({"obs": np.zeros((2, 3), complex)}, TypeError, "obs has dtype complex128, expected float32"),
+        ({"obs": np.array([["a"] * 3] * 2)}, TypeError, "obs has dtype <U1, expected float32"),
+        ({"action": np.zeros(2)}, TypeError, "action has dtype float64, expected int64"),
+        ({"action": np.zeros(3, int)}, ValueError, r"action has shape \(3,\), expected \(2, 1\)"),
+        ({"reward": 0.0}, ValueError, r"reward has shape \(\), expected \(2,\)"),
+        ({"done": np.zeros(1)}, ValueError, r"done has shape \(1,\), expected \(2,\)"),
+        ({"infos": [{}]}, ValueError, "infos has 1 entries, expected 2"),
+    ],
+)
+def test_a_wrong_transition_is_refused_and_nothing_is_lost(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    buffer = DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu", n_envs=2)
+    add(buffer, obs=np.ones((2, 3), np.float32))
+    with pytest.raises(error, match=message):
+        add(buffer, **changes)
+    assert buffer.size() == 1
+    add(buffer, obs=np.full((2, 3), 2, np.float32))
+    np.testing.assert_array_equal(buffer.observations[:3, 0, 0], [1, 2, 0])
+
+
+def test_a_wrong_dict_names_its_key() -> None:
+    buffer = DeviceReplayBuffer(10, SPACES["dict"], ACTION, device="cpu")
+    obs = {key: value[None] for key, value in SPACES["dict"].sample().items()}
+    for key, wrong, error in (
+        ("image", obs["image"].astype(np.float32), TypeError),
+        ("vector", np.zeros((1, 7), np.float32), ValueError),
+    ):
+        with pytest.raises(error, match=rf"next_obs\['{key}'\] has"):
+            buffer.add(obs, obs | {key: wrong}, np.zeros(1, int), np.zeros(1), np.zeros(1), [{}])
+    buffer.add(obs, obs, np.zeros(1, int), np.zeros(1), np.zeros(1), [{}])
+    assert buffer.size() == 1
+
+
+def test_a_single_environment_may_leave_its_axis_out() -> None:
+    buffers = [cls(5, VECTOR, ACTION, device="cpu") for cls in (ReplayBuffer, DeviceReplayBuffer)]
+    for buffer in buffers:
+        buffer.add(np.ones(3, np.float32), np.ones(3), np.array(1), 0.5, True, [{}])
+    assert_same_samples(*(buffer._get_samples(np.zeros(3, int)) for buffer in buffers))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_steps": 3}, "n_steps=3 needs gamma"),
+        ({"n_steps": 0}, "n_steps must be >= 1"),
+        ({"n_steps": 2, "gamma": 1.5}, "gamma must be between 0 and 1"),
+        ({"soft_n_steps": True}, "soft_n_steps=True needs n_steps > 1"),
+        ({"memory_limit": "much"}, "memory_limit must be a positive number of bytes or a string such as '8GB'"),
+        ({"memory_limit": 0}, "memory_limit must be a positive number"),
+        ({"memory_limit": "100 B"}, r"needs 792 B, more than memory_limit=100 B"),
+        ({"storage_device": "gpu"}, "storage_device='gpu'"),
+    ],
+)
+def test_arguments_out_of_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeviceReplayBuffer(18, spaces.Box(-1, 1, (3,), np.float32), ACTION, device="cpu", **options)
+
+
+@pytest.mark.skipif(th.cuda.is_available(), reason="for machines without one")
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(ValueError, match="storage_device='cuda:1', but torch sees no such device"):
+        DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu", storage_device="cuda:1")
+
+
+def test_an_observation_type_that_torch_lacks() -> None:
+    with pytest.raises(TypeError, match="obs has dtype float128, expected one of bool, uint8"):
+        DeviceReplayBuffer(10, spaces.Box(-1, 1, (3,), np.longdouble), ACTION, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "draw", [lambda b: b.sample(4), lambda b: b.sample_many(2, 4), lambda b: next(b.batches(2, 4))]
+)
+def test_an_empty_buffer(draw: Any) -> None:
+    buffer = DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu")
+    with pytest.raises(ValueError, match="the replay buffer is empty"):
+        draw(buffer)
+    add(buffer)
+    draw(buffer)
+    buffer.reset()
+    with pytest.raises(ValueError, match="the replay buffer is empty"):
+        draw(buffer)
+
+
+def test_a_batch_of_nothing() -> None:
+    buffer = stream().make(DeviceReplayBuffer)
+    with pytest.raises(ValueError, match="batch_size must be >= 1"):
+        buffer.sample(0)
+
+
+def test_notes_that_are_not_kept() -> None:
+    buffer = DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu")
+    with pytest.raises(ValueError, match="keeps no entropies"):
+        buffer.note(entropies=np.zeros(1))
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_bytes_are_known_before_they_are_taken() -> None:
+    buffer = stream(n_envs=1).make(DeviceReplayBuffer)
+    columns = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+    assert buffer.nbytes == sum(getattr(buffer, name).nbytes for name in columns)
+    assert DeviceReplayBuffer(10**5, VECTOR, ACTION, device="cpu")._storage is None
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1000, 1000), ("1000", 1000), ("8GB", 8 * 10**9), ("1.5 MiB", 3 * 2**19), ("2kb", 2000), (1e9, 10**9)],
+)
+def test_numbers_of_bytes(value: Any, expected: int) -> None:
+    assert memory.parse_bytes("memory_limit", value) == expected
+
+
+@given(text=st.one_of(st.text(), st.floats(), st.booleans(), st.none()))
+def test_anything_else_is_no_number_of_bytes(text: Any) -> None:
+    try:
+        message = None if memory.parse_bytes("memory_limit", text) >= 0 else "negative"
+    except ValueError as error:
+        message = str(error)
+    assert message is None or "memory_limit must be a positive number of bytes" in message
+
+
+CUDA, HOST = th.device("cuda"), th.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("requested", "device", "limit", "free", "expected"),
+    [
+        ("auto", CUDA, None, {"cuda": 200, "cpu": 200}, CUDA),
+        ("auto", CUDA, None, {"cuda": 50, "cpu": 200}, "stored on the host instead"),
+        ("auto", CUDA, 80, {"cuda": 200, "cpu": 200}, "stored on the host instead"),
+        ("auto", CUDA, None, {"cuda": 50, "cpu": 50}, ValueError),
+        ("cuda", CUDA, None, {"cuda": 50, "cpu": 200}, ValueError),
+        ("cuda", HOST, None, {"cuda": 200, "cpu": 50}, CUDA),
+        ("cpu", CUDA, None, {"cuda": 50, "cpu": 200}, HOST),
+        ("cpu", CUDA, 80, {"cuda": 200, "cpu": 200}, ValueError),
+        ("auto", HOST, None, {"cpu": 50}, "free on cpu"),
+        ("auto", HOST, 80, {"cpu": 200}, ValueError),
+    ],
+)
+def test_where_a_buffer_of_100_bytes_goes(
+    requested: str, device: th.device, limit: int | None, free: dict[str, int], expected: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda target: free[target.type])
+    monkeypatch.setattr(memory, "exists", lambda target: True)
+    if expected is ValueError:
+        with pytest.raises(ValueError, match=r"needs 100 B.*(50|80) B.*smaller buffer_size"):
+            memory.place(100, requested, device, limit)
+    elif isinstance(expected, str):
+        with pytest.warns(UserWarning, match=f"needs 100 B.*(50|80) B.*{expected}"):
+            assert memory.place(100, requested, device, limit) == HOST
+    else:
+        assert memory.place(100, requested, device, limit) == expected

@@ -1,0 +1,252 @@
+"""Files of a DeviceReplayBuffer: what is saved comes back, and what is no such file is refused."""
+
+import io
+import json
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from hypothesis import given
+from hypothesis import strategies as st
+from stable_baselines3 import SAC, TD3
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from sac_ext import DeviceReplayBuffer, SoftAC
+from sac_ext.buffers import files
+from sac_ext.buffers.ring import HostRing
+from tests.catalogue import RandomEnv, small
+from tests.streams import SPACES, Stream, assert_same_samples, stream, streams
+
+FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "learning_starts": 20, "batch_size": 16, "buffer_size": 60}
+gpu = [pytest.mark.gpu, pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")]
+VECTOR, ACTION = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
+
+
+@given(
+    source=streams(),
+    options=st.sampled_from(
+        [{}, {"n_steps": 3, "gamma": 0.9}, {"optimize_memory_usage": True}, {"prioritized": True, "alpha": 0.7}]
+    ),
+    how=st.sampled_from(["file", "object", "pickle"]),
+)
+def test_what_is_saved_comes_back(
+    source: Stream, options: dict[str, Any], how: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The same draws, before and after more is added."""
+    buffer = source.make(DeviceReplayBuffer, **options)
+    if options.get("prioritized"):
+        index = buffer.sample(8).indices
+        buffer.update_priorities(index, th.rand(8) * 5)
+    place = (source.observation_space, source.action_space, "cpu")
+    if how == "pickle":
+        loaded = pickle.loads(pickle.dumps(buffer))
+    elif how == "object":
+        file = io.BytesIO()
+        buffer.save(file)
+        file.seek(0)
+        loaded = DeviceReplayBuffer.load(file, *place)
+    else:
+        path = tmp_path_factory.mktemp("buffer") / "new" / "buffer.safetensors"
+        buffer.save(path)
+        assert [each.name for each in path.parent.iterdir()] == [path.name]
+        loaded = DeviceReplayBuffer.load(path, *place, n_envs=source.n_envs)
+    for _ in range(2):
+        samples = []
+        for each in (buffer, loaded):
+            np.random.seed(0)
+            samples.append(each.sample(16))
+        assert_same_samples(*samples)
+        assert (loaded.pos, loaded.full) == (buffer.pos, buffer.full)
+        for each in (buffer, loaded):
+            source.but(seed=source.seed + 1).fill(each)
+
+
+def add(buffer: DeviceReplayBuffer, **changes: Any) -> None:
+    n_envs = buffer.n_envs
+    good = {
+        "obs": np.zeros((n_envs, 3), np.float32),
+        "next_obs": np.zeros((n_envs, 3), np.float32),
+        "action": np.zeros(n_envs, int),
+        "reward": np.zeros(n_envs),
+        "done": np.zeros(n_envs),
+        "infos": [{}] * n_envs,
+    }
+    buffer.add(**good | changes)
+
+
+def test_only_what_is_filled_is_saved(tmp_path: Path) -> None:
+    buffer = DeviceReplayBuffer(10**6, VECTOR, ACTION, device="cpu")
+    add(buffer)
+    buffer.save(tmp_path / "buffer")
+    assert (tmp_path / "buffer").stat().st_size < 5000
+    assert len(pickle.dumps(buffer)) < 10_000
+
+
+def test_nothing_is_saved_and_loaded() -> None:
+    file = io.BytesIO()
+    DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu").save(file)
+    file.seek(0)
+    assert DeviceReplayBuffer.load(file, VECTOR, ACTION, "cpu").size() == 0
+
+
+def test_a_large_buffer_goes_through_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PIECE_BYTES", 100)
+    buffer = stream().make(DeviceReplayBuffer)
+    buffer.save(tmp_path / "buffer")
+    loaded = DeviceReplayBuffer.load(tmp_path / "buffer", VECTOR, stream().action_space, "cpu")
+    np.testing.assert_array_equal(loaded.observations, buffer.observations)
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "buffer.safetensors"
+    buffer = stream().make(DeviceReplayBuffer)
+    buffer.save(path)
+    before = path.read_bytes()
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(HostRing, "stored", full)
+    with pytest.raises(OSError, match="No space left"):
+        buffer.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_are_none_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "buffer.safetensors"
+    stream().make(DeviceReplayBuffer).save(path)
+    whole = path.read_bytes()
+    place = (VECTOR, stream().action_space, "cpu")
+    for cut in (0, 5, 8, 50, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="not a whole replay buffer"):
+            DeviceReplayBuffer.load(path, *place)
+    from safetensors.numpy import save_file
+
+    save_file({"weights": np.zeros(3)}, str(path))
+    with pytest.raises(ValueError, match="but not one of DeviceReplayBuffer"):
+        DeviceReplayBuffer.load(path, *place)
+    path.write_bytes(whole.replace(b'"version": "1"', b'"version": "9"'))
+    with pytest.raises(ValueError, match=r"has version 9 of its format.*update sac_ext"):
+        DeviceReplayBuffer.load(path, *place)
+    with pytest.raises(FileNotFoundError):
+        DeviceReplayBuffer.load(tmp_path / "missing", *place)
+
+
+def test_a_file_of_other_spaces_or_environments(tmp_path: Path) -> None:
+    path, action = tmp_path / "buffer", stream().action_space
+    stream().make(DeviceReplayBuffer).save(path)
+    with pytest.raises(
+        ValueError, match=r"observations of shape|observations/pairs/observations of shape \(10, 2, 3\)"
+    ):
+        DeviceReplayBuffer.load(path, spaces.Box(-1, 1, (4,), np.float32), action, "cpu")
+    with pytest.raises(ValueError, match=r"actions of shape \(10, 2, 2\) and type F32, expected \(10, 2, 1\) and I64"):
+        DeviceReplayBuffer.load(path, VECTOR, ACTION, "cpu")
+    with pytest.raises(ValueError, match=r"has observations of the keys \[''\]"):
+        DeviceReplayBuffer.load(path, SPACES["dict"], action, "cpu")
+    with pytest.raises(ValueError, match="holds transitions of 2 environments, but n_envs=3: go on with 2"):
+        DeviceReplayBuffer.load(path, VECTOR, action, "cpu", n_envs=3)
+
+
+def header(path: Path) -> dict[str, Any]:
+    """As the documentation of safetensors has it."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length])
+
+
+class TestModel:
+    """``save_replay_buffer`` and ``load_replay_buffer``."""
+
+    def model(self, n_envs: int = 1, **options: Any) -> SoftAC:
+        env = DummyVecEnv([RandomEnv] * n_envs)
+        return SoftAC("MlpPolicy", env, policy_kwargs=small(), **FAST, **options)
+
+    @pytest.mark.parametrize("name", ["buffer", "buffer.safetensors", "buffer.pkl", "run.1"])
+    def test_names(self, tmp_path: Path, name: str) -> None:
+        """What has a suffix is written as it is called, such as the .pkl of SB3's CheckpointCallback."""
+        model = self.model().learn(40)
+        model.save_replay_buffer(tmp_path / name)
+        written = tmp_path / ("buffer.safetensors" if name == "buffer" else name)
+        assert list(tmp_path.iterdir()) == [written]
+        assert "steps/rewards" in header(written)
+        other = self.model()
+        other.load_replay_buffer(str(tmp_path / name))
+        np.testing.assert_array_equal(other.replay_buffer.rewards, model.replay_buffer.rewards)
+
+    def test_a_pickle_of_sb3s(self, tmp_path: Path) -> None:
+        sac = SAC("MlpPolicy", RandomEnv(), policy_kwargs=small(), **FAST).learn(40)
+        sac.save_replay_buffer(tmp_path / "buffer")
+        model = self.model()
+        model.load_replay_buffer(tmp_path / "buffer")
+        assert type(model.replay_buffer) is ReplayBuffer
+        np.testing.assert_array_equal(model.replay_buffer.rewards, sac.replay_buffer.rewards)
+        model.learn(30)
+
+    def test_sb3s_algorithms_pickle_ours(self, tmp_path: Path) -> None:
+        kwargs = FAST | {"policy_kwargs": small(), "replay_buffer_class": DeviceReplayBuffer}
+        td3 = TD3("MlpPolicy", RandomEnv(), **kwargs).learn(40)
+        td3.save_replay_buffer(tmp_path / "buffer")
+        other = TD3("MlpPolicy", RandomEnv(), **kwargs)
+        other.load_replay_buffer(tmp_path / "buffer")
+        np.testing.assert_array_equal(other.replay_buffer.rewards, td3.replay_buffer.rewards)
+        other.learn(30)
+
+    def test_another_number_of_environments(self, tmp_path: Path) -> None:
+        self.model(2).learn(40).save_replay_buffer(tmp_path / "buffer")
+        model = self.model().learn(25)
+        kept = model.replay_buffer
+        with pytest.raises(ValueError, match="transitions of 2 environments, but n_envs=1"):
+            model.load_replay_buffer(tmp_path / "buffer")
+        assert model.replay_buffer is kept
+
+    @pytest.mark.parametrize("truncate", [True, False])
+    def test_whether_the_last_trajectory_goes_on(self, tmp_path: Path, truncate: bool) -> None:
+        model = self.model(n_steps=3).learn(40)
+        model.replay_buffer.dones[38:40] = 0
+        model.save_replay_buffer(tmp_path / "buffer")
+        model.load_replay_buffer(tmp_path / "buffer", truncate_last_traj=truncate)
+        model._last_obs = model.env.reset()
+        model._store_transition(model.replay_buffer, *self.transition(model))
+        discounts = model.replay_buffer._get_samples(np.array([39])).discounts.item()
+        assert discounts == pytest.approx(0.99 if truncate else 0.99**2)
+        assert model.replay_buffer._get_samples(np.array([39])).dones.item() == 0
+
+    @staticmethod
+    def transition(model: SoftAC) -> tuple[Any, ...]:
+        return np.zeros((1, 2), np.float32), model.env.reset(), np.zeros(1), np.zeros(1, bool), [{}]
+
+    def test_the_class_is_not_written_into_sacs_files(self, tmp_path: Path) -> None:
+        model = self.model(n_steps=3).learn(30)
+        model.save(tmp_path / "model")
+        assert model.replay_buffer_class is DeviceReplayBuffer
+        sac = SAC.load(tmp_path / "model", env=RandomEnv())
+        assert type(sac.replay_buffer).__name__ == "NStepReplayBuffer"
+        again = SoftAC.load(tmp_path / "model", env=RandomEnv(), gamma=0.5)
+        assert type(again.replay_buffer) is DeviceReplayBuffer
+        assert (again.replay_buffer.n_steps, again.replay_buffer.gamma) == (3, 0.5)
+        sac.save(tmp_path / "sac")
+        back = SoftAC.load(tmp_path / "sac", env=RandomEnv(), gamma=0.7)
+        assert type(back.replay_buffer) is DeviceReplayBuffer
+        assert (back.replay_buffer.n_steps, back.replay_buffer.gamma) == (3, 0.7)
+
+    @pytest.mark.parametrize("name", ["observations", "rewards"])
+    @pytest.mark.parametrize("options", [{}, {"optimize_memory_usage": True}], ids=["pairs", "once"])
+    def test_nan_in_a_file(self, tmp_path: Path, name: str, options: dict[str, Any]) -> None:
+        model = self.model(**options).learn(40)
+        ring = model.replay_buffer.storage.steps
+        key = name
+        if name == "observations":
+            ring = model.replay_buffer.storage.stores[""].ring
+            key = "frames" if options else "observations"
+        ring.stored(key)[7] = np.nan
+        model.save_replay_buffer(tmp_path / "buffer")
+        with pytest.raises(ValueError, match="from the loaded replay buffer"):
+            model.load_replay_buffer(tmp_path / "buffer")
