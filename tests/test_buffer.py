@@ -115,7 +115,7 @@ def test_soft_n_steps(actions: str) -> None:
     ).learn(50)  # the policy has not changed yet
     buffer = model.replay_buffer
     obs, _ = model.policy.obs_to_tensor(buffer.observations[:20].reshape(40, 3))
-    stored = buffer.storage.stored_step("entropies")[:20].reshape(40)
+    stored = buffer.storage.stored("entropies")[:20].reshape(40)
     if actions.startswith("discrete"):
         np.testing.assert_allclose(stored, model.head.pi(model.actor, obs).entropy.detach(), rtol=1e-5)
     else:  # one sample each
@@ -129,7 +129,7 @@ def test_soft_n_steps(actions: str) -> None:
         expected, discount = 0.0, 1.0
         for step in range(row, min(row + 3, buffer.pos)):
             if step > row:
-                expected += discount * buffer.storage.stored_step("entropies")[step, env]
+                expected += discount * buffer.storage.stored("entropies")[step, env]
             discount *= gamma
             if ended[step, env]:
                 break
@@ -192,7 +192,7 @@ def add(buffer: DeviceReplayBuffer, **changes: Any) -> None:
         ({"action": np.zeros(3, int)}, ValueError, r"action has shape \(3,\), expected \(2, 1\)"),
         ({"reward": 0.0}, ValueError, r"reward has shape \(\), expected \(2,\)"),
         ({"done": np.zeros(1)}, ValueError, r"done has shape \(1,\), expected \(2,\)"),
-        ({"infos": [{}]}, ValueError, "infos has 1 entries, expected 2"),
+        ({"infos": [{}]}, ValueError, "infos has 1 entries, expected 2, one per environment"),
     ],
 )
 def test_a_wrong_transition_is_refused_and_nothing_is_lost(
@@ -272,7 +272,7 @@ def test_an_empty_buffer(draw: Any) -> None:
 
 def test_a_batch_of_nothing() -> None:
     buffer = stream().make(DeviceReplayBuffer)
-    with pytest.raises(ValueError, match="batch_size must be >= 1"):
+    with pytest.raises(ValueError, match="batch_size must be >= 1, got 1 and 0"):
         buffer.sample(0)
 
 

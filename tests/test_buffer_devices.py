@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from sac_ext import DeviceReplayBuffer, SoftAC
-from sac_ext.buffers.observations import Entries
-from sac_ext.buffers.ring import Column, DeviceRing, HostRing
+from sac_ext.buffers.ring import Column, DeviceRing, Entries, HostRing
 from tests.catalogue import RandomEnv, small
 from tests.compare import assert_same_models
 from tests.streams import SPACES, Stream, stream
@@ -41,9 +40,9 @@ def test_staged_rows_are_neither_lost_nor_reordered(
         staged, direct = DeviceRing(columns, length, 3, th.device("cpu")), HostRing(columns, length, 3)
     for row in range(rows):
         for ring in (staged, direct):
-            ring.write(row, {"number": np.full((3, 2), row)})
+            ring.write(row, [np.full((3, 2), row)])
             if ahead:
-                ring.write(row + 1, {"number": np.full((3, 2), -row)})
+                ring.write(row + 1, [np.full((3, 2), -row)])
         if rng.random() < 0.3:
             index = th.from_numpy(rng.integers(0, 3 * length, 10))
             assert th.equal(staged.gather("number", index), direct.gather("number", index))

@@ -117,7 +117,7 @@ def assert_same_contents(expected: Any, actual: Any) -> None:
 @given(case=cases, look_up=st.booleans())
 def test_stacks_are_rebuilt(case: dict[str, Any], look_up: bool) -> None:
     expected, actual, _ = pair(case)
-    actual.storage.stores[""]._look_up = look_up  # False on devices that the host should not wait for
+    actual.storage.frames[""]._look_up = look_up  # False on devices that the host should not wait for
     assert_same_contents(expected, actual)
 
 

@@ -20,9 +20,8 @@ from sac_ext.buffers import draws, files, memory, n_step
 from sac_ext.buffers.frames import AXES
 from sac_ext.buffers.layout import UNNAMED, Layout
 from sac_ext.buffers.normalize import normalize_observations, normalize_rewards
-from sac_ext.buffers.observations import Entries, Live
 from sac_ext.buffers.priorities import Priorities, parse_beta
-from sac_ext.buffers.ring import Column
+from sac_ext.buffers.ring import Column, Entries, Live
 from sac_ext.buffers.samples import SoftReplayBufferSamples
 from sac_ext.buffers.storage import Storage
 
@@ -188,29 +187,29 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     @property
     def observations(self) -> Any:  # type: ignore[override]
-        stored = self.storage.stored_observations("observations")
+        stored = self.storage.stored_observations(following=False)
         return stored.get(UNNAMED, stored)
 
     @property
     def next_observations(self) -> Any:  # type: ignore[override]
-        stored = self.storage.stored_observations("next_observations")
+        stored = self.storage.stored_observations(following=True)
         return stored.get(UNNAMED, stored)
 
     @property
     def actions(self) -> Any:  # type: ignore[override]
-        return self.storage.stored_step("actions")
+        return self.storage.stored("actions")
 
     @property
     def rewards(self) -> Any:  # type: ignore[override]
-        return self.storage.stored_step("rewards")
+        return self.storage.stored("rewards")
 
     @property
     def dones(self) -> Any:  # type: ignore[override]
-        return self.storage.stored_step("dones")
+        return self.storage.stored("dones")
 
     @property
     def timeouts(self) -> Any:  # type: ignore[override]
-        return self.storage.stored_step("timeouts")
+        return self.storage.stored("timeouts")
 
     # ---------------------------------------------------------------- adding
 
@@ -247,34 +246,38 @@ class DeviceReplayBuffer(ReplayBuffer):
         :raises ValueError: for a wrong shape, or observations that are not stacked as ``frame_stack`` says
         :raises TypeError: for a wrong type
         """
-        layout, storage = self._layout, self.storage
-        observations = {
-            key: (part.field(obs[key] if key else obs), part.next_field(next_obs[key] if key else next_obs))
-            for key, part in layout.parts.items()
-        }
-        steps = {
-            "actions": layout.action_field(action),
-            "rewards": layout.reward_field(reward),
-            "dones": layout.done_field(done),
-            "timeouts": self._timeouts(infos) if self.handle_timeout_termination else 0.0,
-        }
-        if self._notes.keys() != layout.note_fields.keys():
-            raise ValueError(
-                "soft_n_steps=True needs the policy's entropies before every add, which SoftAC gives: "
-                "use it with SoftAC, or call note(entropies=...)"
-            )
-        storage.check(observations)
-        storage.write(observations, steps | self._notes)
+        layout = self._layout
+        if UNNAMED in layout.parts:
+            values = [action, reward, done, obs, next_obs]
+        else:
+            values = [action, reward, done, *(each[key] for key in layout.parts for each in (obs, next_obs))]
+        for index, field in enumerate(layout.fields):
+            value = values[index]
+            if value.__class__ is not np.ndarray or value.dtype is not field.usual or value.shape != field.shape:
+                values[index] = field(value)
+        if self.handle_timeout_termination:
+            truncated = [info.get("TimeLimit.truncated", False) for info in infos]
+            if len(truncated) != self.n_envs:
+                raise ValueError(f"infos has {len(truncated)} entries, expected {self.n_envs}, one per environment")
+            values.append(truncated if any(truncated) else 0.0)  # a list is slow to write, and there are seldom any
+        else:
+            values.append(0.0)
+        if layout.note_fields:
+            values += self._noted()
+        (self._storage or self.storage).write(values)
         self._notes = {}
         self.pos += 1
         if self.pos == self.buffer_size:
             self.full = True
             self.pos = 0
 
-    def _timeouts(self, infos: list[dict[str, Any]]) -> list[bool]:
-        if len(infos) != self.n_envs:
-            raise ValueError(f"infos has {len(infos)} entries, expected {self.n_envs}, one for each environment")
-        return [info.get("TimeLimit.truncated", False) for info in infos]
+    def _noted(self) -> list[np.ndarray]:
+        if self._notes.keys() != self._layout.note_fields.keys():
+            raise ValueError(
+                "soft_n_steps=True needs the policy's entropies before every add, which SoftAC gives: "
+                "use it with SoftAC, or call note(entropies=...)"
+            )
+        return [self._notes[name] for name in self._layout.note_fields]
 
     def reset(self) -> None:
         """Forget all transitions, and give their memory back."""
@@ -317,8 +320,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         :return: n batches
         :raises ValueError: if the buffer is empty
         """
-        arguments.integer_from("n", n, low=1)
-        arguments.integer_from("batch_size", batch_size, low=1)
+        if n < 1 or batch_size < 1:
+            raise ValueError(f"n and batch_size must be >= 1, got {n!r} and {batch_size!r}")
         if self.size() == 0:
             raise ValueError("the replay buffer is empty: add transitions before sampling, see learning_starts")
         entries, weights = self._draw(n, batch_size)
@@ -375,10 +378,11 @@ class DeviceReplayBuffer(ReplayBuffer):
         dones = storage.step("dones", last)
         if self.handle_timeout_termination:
             dones = dones * (1 - storage.step("timeouts", last))
+        observations, next_observations = storage.observations(entries, last)
         samples = {
-            "observations": self._deliver_observations(storage.observations(entries), env),
+            "observations": self._deliver_observations(observations, env),
             "actions": self._deliver(storage.step("actions", entries)),
-            "next_observations": self._deliver_observations(storage.next_observations(last), env),
+            "next_observations": self._deliver_observations(next_observations, env),
             "dones": self._deliver(dones[:, None]),
             "rewards": self._deliver(rewards),
             "discounts": self._deliver(discounts),
@@ -390,7 +394,7 @@ class DeviceReplayBuffer(ReplayBuffer):
                 indices=entries.flat if self.prioritized else None,
                 entropies=self._deliver(entropies),
             )
-        return (ReplayBufferSamples if UNNAMED in storage.stores else DictReplayBufferSamples)(**samples)
+        return (ReplayBufferSamples if UNNAMED in self._layout.parts else DictReplayBufferSamples)(**samples)
 
     def _n_steps(
         self, entries: Entries, env: VecNormalize | None

@@ -17,8 +17,10 @@ def uniform(
     :param n_envs: E
     :return: ``(n * B,)`` rows and environments
     """
-    if device.type != "cpu" or n_envs == 1:  # numpy gives the only environment without drawing a number
-        size = n * batch_size
+    size = n * batch_size
+    if n_envs == 1:  # which numpy gives without drawing a number
+        return integers(low, high, size, device), th.zeros(size, dtype=th.int64, device=device)
+    if device.type != "cpu":
         return integers(low, high, size, device), integers(0, n_envs, size, device)
     batches = [
         (np.random.randint(low, high, size=batch_size), np.random.randint(0, n_envs, size=batch_size)) for _ in range(n)

@@ -20,8 +20,8 @@ class Field:
         self.dtype = column.dtype
         self.shape = (n_envs, *column.shape)
         entries = {column.shape, column.shape if shape is None else shape}
-        self._same = {(n_envs, *entry) for entry in entries} | (entries if n_envs == 1 else set())
-        self._accepted_dtypes = {column.dtype}
+        self._shapes = {(n_envs, *entry) for entry in entries} | (entries if n_envs == 1 else set())
+        self.usual = column.dtype  # the last one that was found good, probably that of the next value
 
     def __call__(self, value: Any) -> np.ndarray:
         """
@@ -31,22 +31,22 @@ class Field:
         :raises TypeError: if it has a type that cannot become the stored one without losing what it says
         """
         array = np.asarray(value)
-        if array.dtype not in self._accepted_dtypes:
-            self._accept(array.dtype)
+        if array.dtype is not self.usual:
+            self._check(array.dtype)
         if array.shape == self.shape:
             return array
-        if array.shape not in self._same:
+        if array.shape not in self._shapes:
             raise ValueError(
                 f"{self.name} has shape {array.shape}, expected {self.shape}: one entry for each of the "
                 f"{self.shape[0]} environments of this replay buffer"
             )
         return array.reshape(self.shape)
 
-    def _accept(self, dtype: np.dtype[Any]) -> None:
+    def _check(self, dtype: np.dtype[Any]) -> None:
         integers = dtype.kind in "iu" and self.dtype.kind in "iu"
         if not integers and not np.can_cast(dtype, self.dtype, "same_kind"):
             raise TypeError(
                 f"{self.name} has dtype {dtype}, expected {self.dtype} or what becomes that without loss: give the "
                 "environment's space the dtype of what it returns"
             )
-        self._accepted_dtypes.add(dtype)
+        self.usual = dtype

@@ -19,8 +19,7 @@ import numpy as np
 import torch as th
 from safetensors import SafetensorError, safe_open
 
-from sac_ext.buffers.observations import Live
-from sac_ext.buffers.ring import Column
+from sac_ext.buffers.ring import Column, Live
 
 FORMAT = "sac_ext.DeviceReplayBuffer"
 VERSION = 1

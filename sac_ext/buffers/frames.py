@@ -11,8 +11,9 @@ observation, whatever the environment said about it: stacks never reach over the
 """
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,17 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
-from sac_ext.buffers.observations import Entries, Live, ObservationStore
-from sac_ext.buffers.ring import Column, MakeRing, Ring
+from sac_ext.buffers.ring import Column, Entries, Live, MakeRing, Ring
 
-# What lies before the first frame of an episode in its first stack, if not frames of the pool
-ZEROS, REPEATED = -1, -2
-NOT_IN_POOL = -1
+# The links of a row, all 0 where there is nothing to say:
+# how many rows before it belong to its stack, up to S - 1;
+# if it begins an episode, what was in its stack before;
+# and where the row before it had another next frame than lies here, where that is
+LINKS = Column((3,), np.dtype(np.int64))
+DEPTH, BEFORE, CUT_OFF = range(3)
+ZEROS, REPEATED = 0, 1  # the latter two may say that; from IN_POOL on, they are that much more than a place in the pool
+IN_POOL = 2
 
-INDEX = Column((), np.dtype(np.int64))
 POOL_LENGTH = 64
 
 AXES = ("auto", "first", "last")
@@ -36,16 +40,18 @@ AXES = ("auto", "first", "last")
 @dataclass(frozen=True)
 class Stacking:
     """
+    :param name: of the observation, for errors
     :param size: S
     :param column: one observation
     :param last: the frames are stacked along the last axis, not the first
     """
 
+    name: str
     size: int
     column: Column
     last: bool
 
-    @property
+    @cached_property
     def frame(self) -> Column:
         """One frame, with the axis along which it is stacked."""
         shape = list(self.column.shape)
@@ -62,6 +68,28 @@ class Stacking:
         if self.last:
             return np.moveaxis(observations.reshape(n_envs, *frame[:-1], self.size, frame[-1]), -2, 1)
         return observations.reshape(n_envs, self.size, *frame)
+
+    def newest(self, observations: np.ndarray) -> np.ndarray:
+        """
+        :param observations: ``(E, *shape)``
+        :return: ``(E, *frame)``
+        """
+        if not self.frame.shape:
+            return observations
+        return observations[..., -self.frame.shape[-1] :] if self.last else observations[:, -self.frame.shape[0] :]
+
+    def words(self, observations: np.ndarray) -> np.ndarray:
+        """
+        :param observations: ``(E, *shape)``
+        :return: ``(E, before, S, words)`` their bits, in words as long as a frame allows, along and within the axis of
+            the stack
+        """
+        n_envs, frame = len(observations), self.frame
+        before = prod(frame.shape[:-1]) if self.last else 1
+        nbytes = frame.nbytes // before
+        word = next(size for size in (8, 4, 2, 1) if nbytes % size == 0)
+        bits = np.ascontiguousarray(observations).reshape(-1).view(f"u{word}")
+        return bits.reshape(n_envs, before, self.size, nbytes // word)
 
     def join(self, frames: th.Tensor) -> th.Tensor:
         """
@@ -98,10 +126,10 @@ class Stacking:
                 f"{'last' if last else 'first'} axis is no multiple of {size}: wrap the environment in VecFrameStack "
                 "or FrameStackObservation, give frame_stack_axis, or leave frame_stack out"
             )
-        return Stacking(size, column, last)
+        return Stacking(name, size, column, last)
 
 
-class FrameStore(ObservationStore):
+class FrameStore:
     """
     Each frame once.
 
@@ -112,7 +140,8 @@ class FrameStore(ObservationStore):
     """
 
     def __init__(self, stacking: Stacking, length: int, n_envs: int, make_ring: MakeRing) -> None:
-        super().__init__(length)
+        self.length = length
+        self.count = 0  # rows ever written
         self.stacking = stacking
         self.n_envs = n_envs
         # S - 1 rows before the oldest, whose frames its stack needs, and one after the newest, for its next frame
@@ -120,18 +149,20 @@ class FrameStore(ObservationStore):
         self.pool: Ring = make_ring({"frames": stacking.frame}, POOL_LENGTH, 1)
         self._pool_first = self._pool_end = 0
         self._pool_use: deque[tuple[int, int]] = deque()  # (row, first frame in the pool) of rows that use it
-        self._depth = np.zeros(n_envs, np.int64)  # of the newest row
+        # of the newest row: its links, and its next observation, which an observation that continues it equals
+        self._links = np.zeros((n_envs, 3), np.int64)
+        self._next_obs = np.zeros((n_envs, *stacking.column.shape), stacking.column.dtype)
+        self._next_words = stacking.words(self._next_obs)  # the same memory
+        self._restored = False
+        self._settled = False  # no episode began in the last rows, so the next one's links are the newest one's
+        self._same = np.empty(self._next_words.shape, bool)
         # which frames are missing is looked up where that is fast; elsewhere the host would have to wait for the answer
         self._look_up = self.ring.device.type == "cpu"
-        self._next_obs: np.ndarray | None = None  # of the newest row, (E, *shape)
 
     @staticmethod
     def row_columns(stacking: Stacking) -> dict[str, Column]:
-        """
-        Of a row: its frame; how many rows before it belong to its stack, up to S - 1; where its stack begins there,
-        what was in it before; and where the next observation of the row before had another newest frame, that.
-        """
-        return {"frames": stacking.frame, "depth": INDEX, "before": INDEX, "cut_off": INDEX}
+        """:return: what a row keeps"""
+        return {"frames": stacking.frame, "links": LINKS}
 
     @classmethod
     def nbytes_of(cls, stacking: Stacking, length: int, n_envs: int) -> int:
@@ -139,48 +170,69 @@ class FrameStore(ObservationStore):
         row = sum(column.nbytes for column in cls.row_columns(stacking).values())
         return (length + stacking.size) * n_envs * row + POOL_LENGTH * stacking.frame.nbytes
 
-    def check(self, name: str, obs: np.ndarray, next_obs: np.ndarray) -> None:
-        older, newer = self.stacking.split(next_obs)[:, :-1], self.stacking.split(obs)[:, 1:]
-        if not np.array_equal(older, newer, equal_nan=older.dtype.kind == "f"):
+    def check(self, obs: np.ndarray, next_obs: np.ndarray) -> np.ndarray:
+        """
+        :param obs: ``(E, *shape)`` in the stored type
+        :param next_obs: ``(E, *shape)`` in the stored type
+        :return: the observation's words
+        :raises ValueError: if the next observation is not the observation moved on by one frame
+        """
+        words = self.stacking.words(obs)
+        if self.stacking.size == 1:
+            return words
+        next_words = self.stacking.words(next_obs)
+        if not np.equal(next_words[:, :, :-1], words[:, :, 1:], out=self._same[:, :, 1:]).all():
+            name, axis = self.stacking.name, "last" if self.stacking.last else "first"
             raise ValueError(
                 f"frame_stack={self.stacking.size} needs stacked frames, but next_{name} is not {name} moved on by one "
-                f"frame along its {'last' if self.stacking.last else 'first'} axis: wrap the environment in "
-                "VecFrameStack or FrameStackObservation, give frame_stack_axis, or leave frame_stack out"
+                f"frame along its {axis} axis: wrap the environment in VecFrameStack or FrameStackObservation, give "
+                "frame_stack_axis, or leave frame_stack out"
             )
+        return words
 
-    def write(self, obs: np.ndarray, next_obs: np.ndarray) -> None:
-        row, size = self.count, self.stacking.size
+    def write(self, obs: np.ndarray, next_obs: np.ndarray, words: np.ndarray) -> None:
+        """
+        :param obs: ``(E, *shape)`` in the stored type
+        :param next_obs: ``(E, *shape)`` in the stored type
+        :param words: what ``check`` gave
+        """
+        row = self.count
         self._free_pool(row)
-        frames = self.stacking.split(obs)
-        continues = self._continues(obs)
-        self._depth = np.where(continues, np.minimum(self._depth + 1, size - 1), 0)
-        before, cut_off = np.full(self.n_envs, ZEROS), np.full(self.n_envs, NOT_IN_POOL)
-        for env in np.flatnonzero(~continues):
-            if self._next_obs is not None:
-                cut_off[env] = self._put_into_pool(row, self.stacking.split(self._next_obs)[env, -1:])
-            older, first = frames[env, :-1], frames[env, -1:]
-            if not older.any():
-                before[env] = ZEROS
-            elif (older == first).all():
-                before[env] = REPEATED
-            else:
-                before[env] = self._put_into_pool(row, older[::-1])
-        self.ring.write(row, {"frames": frames[:, -1], "depth": self._depth, "before": before, "cut_off": cut_off})
-        next_frames = self.stacking.split(next_obs)[:, -1]
-        self.ring.write(row + 1, {"frames": next_frames, "depth": 0, "before": ZEROS, "cut_off": NOT_IN_POOL})
-        self._next_obs = next_obs.copy()
+        if self._restored:
+            self._recall_next_observation()
+        same = np.equal(words, self._next_words, out=self._same)
+        if not (self._settled and same.all()):
+            self._link(row, self.stacking.split(obs), same)
+        self.ring.write(row, (self.stacking.newest(obs), self._links))
+        self.ring.write(row + 1, (self.stacking.newest(next_obs), 0))
+        self._next_obs[:] = next_obs
         self.count += 1
 
-    def _continues(self, obs: np.ndarray) -> np.ndarray:
-        """:return: ``(E,)`` whether a row with this observation continues the newest one"""
-        if self.count == 0:
-            return np.zeros(self.n_envs, bool)
-        if self._next_obs is None:  # restored
-            newest = th.full((self.n_envs,), (self.count - 1) % self.length, device=self.ring.device)
-            envs = th.arange(self.n_envs, device=self.ring.device)
-            self._next_obs = self.next_observations(Entries(newest, envs, self.n_envs)).cpu().numpy()
-        same: np.ndarray = (obs == self._next_obs).reshape(self.n_envs, -1).all(axis=1)
-        return same
+    def _recall_next_observation(self) -> None:
+        newest = th.full((self.n_envs,), (self.count - 1) % self.length, device=self.ring.device)
+        entries = Entries(newest, th.arange(self.n_envs, device=self.ring.device), self.n_envs)
+        self._next_obs[:] = self.pairs(entries, entries)[1].cpu().numpy()
+        self._restored = False
+
+    def _link(self, row: int, frames: np.ndarray, same: np.ndarray) -> None:
+        """
+        :param frames: ``(E, S, *frame)`` of the observation
+        :param same: ``(E, ...)`` where its words are those of the newest row's next observation
+        """
+        deepest = self.stacking.size - 1
+        continues = same.all(axis=(1, 2, 3)) if row else np.zeros(self.n_envs, bool)
+        depth = np.where(continues, np.minimum(self._links[:, DEPTH] + 1, deepest), 0)
+        self._links[:] = 0
+        self._links[:, DEPTH] = depth
+        for env in np.flatnonzero(~continues):
+            if row:
+                next_frame = self.stacking.newest(self._next_obs[env : env + 1])
+                self._links[env, CUT_OFF] = IN_POOL + self._put_into_pool(row, next_frame)
+            older, first = frames[env, :-1], frames[env, -1:]
+            if older.any():
+                repeated = (older == first).all()
+                self._links[env, BEFORE] = REPEATED if repeated else IN_POOL + self._put_into_pool(row, older[::-1])
+        self._settled = bool(continues.all()) and bool((depth == deepest).all())
 
     # ---------------------------------------------------------------- the pool
 
@@ -190,7 +242,7 @@ class FrameStore(ObservationStore):
             length = max(2 * self.pool.length, end - self._pool_first)
             self.pool = self.pool.grown(length, self._pool_first, self._pool_end)
         for index, frame in enumerate(frames):
-            self.pool.write(start + index, {"frames": frame[None]})
+            self.pool.write(start + index, [frame[None]])
         if not self._pool_use or self._pool_use[-1][0] != row:
             self._pool_use.append((row, start))
         self._pool_end = end
@@ -205,17 +257,21 @@ class FrameStore(ObservationStore):
 
     # ---------------------------------------------------------------- reading
 
-    def observations(self, entries: Entries) -> th.Tensor:
-        return self.stacking.join(self._stack(self._row_numbers(entries), entries.envs, self.stacking.size))
-
-    def next_observations(self, entries: Entries) -> th.Tensor:
-        rows, envs = self._row_numbers(entries), entries.envs
-        frames = self.ring.gather("frames", self._flat(rows + 1, envs))
-        cut_off = self.ring.gather("cut_off", self._flat(rows + 1, envs))
-        frames = self._overlay(frames, cut_off >= 0, cut_off)[:, None]
-        if self.stacking.size > 1:
-            frames = th.cat([self._stack(rows, envs, self.stacking.size - 1), frames], dim=1)
-        return self.stacking.join(frames)
+    def pairs(self, entries: Entries, last: Entries) -> tuple[th.Tensor, th.Tensor]:
+        """
+        :param entries: of which to give the observations
+        :param last: of which to give the next observations; the same, or further steps
+        :return: ``(B, *shape)`` observations and next observations
+        """
+        rows, last_rows = self._row_numbers(entries), self._row_numbers(last)
+        join, size = self.stacking.join, self.stacking.size
+        if last is entries and self.stacking.column.dtype.kind != "f":
+            # they share frames, and here their memory; floats could be used without being copied first
+            frames = self._frames(rows, entries.envs, size, ahead=True)
+            return join(frames[:, :-1]), join(frames[:, 1:])
+        observations = self._frames(rows, entries.envs, size, ahead=False)
+        next_observations = self._frames(last_rows, last.envs, size - 1, ahead=True)
+        return join(observations), join(next_observations)
 
     def _row_numbers(self, entries: Entries) -> th.Tensor:
         """Of slots in the buffer."""
@@ -225,25 +281,31 @@ class FrameStore(ObservationStore):
     def _flat(self, rows: th.Tensor, envs: th.Tensor) -> th.Tensor:
         return rows % self.ring.length * self.n_envs + envs
 
-    def _stack(self, rows: th.Tensor, envs: th.Tensor, size: int) -> th.Tensor:
+    def _frames(self, rows: th.Tensor, envs: th.Tensor, size: int, ahead: bool) -> th.Tensor:
         """
         :param rows: ``(B,)`` row numbers
         :param envs: ``(B,)``
-        :param size: how many frames
-        :return: ``(B, size, *frame)`` the newest frames of the observations, oldest first
+        :param size: how many of the observation's newest frames
+        :param ahead: and then the next observation's newest frame
+        :return: ``(B, size + ahead, *frame)`` oldest first
         """
-        if self.stacking.size == 1:
-            return self.ring.gather("frames", self._flat(rows, envs))[:, None]
-        depth = self.ring.gather("depth", self._flat(rows, envs))[:, None]  # (B, 1)
-        age = th.arange(size - 1, -1, -1, device=rows.device)  # (size,)
-        index = self._flat(rows[:, None] - th.minimum(age, depth), envs[:, None])  # (B, size)
+        age = th.arange(size - 1, -1 - ahead, -1, device=rows.device)  # (size + ahead,)
+        depth = self._gather_links(rows, envs, DEPTH)  # (B, 1)
+        before = self._gather_links(rows - depth[:, 0], envs, BEFORE)
+        index = self._flat(rows[:, None] - th.minimum(age, depth), envs[:, None])  # (B, size + ahead)
         frames = self.ring.gather("frames", index.flatten())
-        missing = age > depth  # (B, size): the first frame stands there so far
-        before = self.ring.gather("before", self._flat(rows - depth[:, 0], envs))[:, None]  # (B, 1)
-        frames = self._clear(frames, (missing & (before == ZEROS)).flatten())
-        in_pool = (missing & (before >= 0)).flatten()
-        frames = self._overlay(frames, in_pool, (before + age - depth - 1).flatten())
-        return frames.view(len(rows), size, *self.stacking.frame.shape)
+        missing = age > depth  # where the first frame stands so far
+        if self.stacking.size > 1:
+            frames = self._clear(frames, (missing & (before == ZEROS)).flatten())
+        links = th.where(missing & (before >= IN_POOL), before + age - depth - 1, 0)
+        if ahead:
+            links[:, -1:] = self._gather_links(rows + 1, envs, CUT_OFF)
+        frames = self._overlay(frames, links.flatten())
+        return frames.view(len(rows), len(age), *self.stacking.frame.shape)
+
+    def _gather_links(self, rows: th.Tensor, envs: th.Tensor, which: int) -> th.Tensor:
+        """:return: ``(B, 1)``"""
+        return self.ring.gather("links", self._flat(rows, envs))[:, which : which + 1]
 
     def _clear(self, frames: th.Tensor, mask: th.Tensor) -> th.Tensor:
         if self._look_up:
@@ -251,38 +313,47 @@ class FrameStore(ObservationStore):
             return frames.index_fill_(0, where, 0) if len(where) else frames
         return frames.masked_fill_(self._over_frames(mask), 0)
 
-    def _overlay(self, frames: th.Tensor, mask: th.Tensor, pool_rows: th.Tensor) -> th.Tensor:
+    def _overlay(self, frames: th.Tensor, links: th.Tensor) -> th.Tensor:
         """
         :param frames: ``(N, *frame)``
-        :param mask: ``(N,)`` which of them to replace
-        :param pool_rows: ``(N,)`` by which frame of the pool
+        :param links: ``(N,)`` from ``IN_POOL`` on, frames of the pool to put there instead
         """
+        places, replaced = (links - IN_POOL) % self.pool.length, links >= IN_POOL
         if self._look_up:
-            where = mask.nonzero()[:, 0]
+            where = replaced.nonzero()[:, 0]
             if len(where):
-                frames[where] = self.pool.gather("frames", pool_rows[where] % self.pool.length)
+                frames[where] = self.pool.gather("frames", places[where])
             return frames
-        replacements = self.pool.gather("frames", pool_rows.clamp(min=0) % self.pool.length)
-        return th.where(self._over_frames(mask), replacements, frames)
+        return th.where(self._over_frames(replaced), self.pool.gather("frames", places), frames)
 
     def _over_frames(self, mask: th.Tensor) -> th.Tensor:
         return mask.reshape(-1, *[1] * len(self.stacking.frame.shape))
 
     # ---------------------------------------------------------------- files
 
-    def live(self) -> Iterator[tuple[str, Live]]:
+    def live(self) -> dict[str, Live]:
+        """:return: by name, the rows that have to be kept for what can be drawn"""
         end = self.count + 1 if self.count else 0
-        yield "rows", Live(self.ring, max(0, end - self.ring.length), end)
-        yield "pool", Live(self.pool, self._pool_first, self._pool_end)
+        return {
+            "rows": Live(self.ring, max(0, end - self.ring.length), end),
+            "pool": Live(self.pool, self._pool_first, self._pool_end),
+        }
 
     def counters(self) -> dict[str, Any]:
-        pool = {"pool_first": self._pool_first, "pool_end": self._pool_end, "pool_use": list(self._pool_use)}
-        return super().counters() | pool | {"depth": self._depth.tolist()}
+        """:return: what ``restore`` needs beside the rows, as JSON has it"""
+        return {
+            "count": self.count,
+            "depth": self._links[:, DEPTH].tolist(),
+            "pool_first": self._pool_first,
+            "pool_end": self._pool_end,
+            "pool_use": list(self._pool_use),
+        }
 
     def restore(self, counters: dict[str, Any]) -> None:
-        super().restore(counters)
+        """Make ``live`` say what it said where the counters come from, for the caller to put the rows back there."""
+        self.count = counters["count"]
         self._pool_first, self._pool_end = counters["pool_first"], counters["pool_end"]
         self._pool_use = deque((row, start) for row, start in counters["pool_use"])
-        self._depth = np.array(counters["depth"], np.int64)
-        self._next_obs = None
+        self._links[:, DEPTH] = counters["depth"]
+        self._restored = True
         self.pool = self.pool.allocated(max(POOL_LENGTH, self._pool_end - self._pool_first))

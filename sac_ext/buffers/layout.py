@@ -14,8 +14,7 @@ from sac_ext import arguments
 from sac_ext.buffers.fields import Field
 from sac_ext.buffers.files import DTYPES
 from sac_ext.buffers.frames import FrameStore, Stacking
-from sac_ext.buffers.observations import ObservationStore, PairStore
-from sac_ext.buffers.ring import Column, MakeRing
+from sac_ext.buffers.ring import Column
 
 UNNAMED = ""  # the key of observations that are no Dict
 
@@ -37,17 +36,6 @@ class ObservationPart:
     stacking: Stacking | None
     field: Field
     next_field: Field
-
-    def store(self, length: int, n_envs: int, make_ring: MakeRing) -> ObservationStore:
-        if self.stacking is None:
-            return PairStore(self.column, length, n_envs, make_ring)
-        return FrameStore(self.stacking, length, n_envs, make_ring)
-
-    def nbytes(self, length: int, n_envs: int) -> int:
-        """Of its store."""
-        if self.stacking is None:
-            return PairStore.nbytes_of(self.column, length, n_envs)
-        return FrameStore.nbytes_of(self.stacking, length, n_envs)
 
 
 class Layout:
@@ -95,24 +83,39 @@ class Layout:
                 Field(f"next_obs{suffix}", column, n_envs, space.shape),
             )
         _checked_dtype("action", action.dtype)
-        self.steps = {"actions": action, "rewards": NUMBER, "dones": NUMBER, "timeouts": NUMBER}
-        self.steps |= dict.fromkeys(notes, NUMBER)
-        self.action_field = Field("action", action, n_envs, action_space.shape)
-        self.reward_field = Field("reward", NUMBER, n_envs)
-        self.done_field = Field("done", NUMBER, n_envs)
+        # what a row keeps, but for frames that are stored once
+        self.columns = {"actions": action, "rewards": NUMBER, "dones": NUMBER}
+        for key, part in self.parts.items():
+            if part.stacking is None:
+                self.columns |= dict.fromkeys(pair_names(key), part.column)
+        self.columns |= dict.fromkeys(("timeouts", *notes), NUMBER)
+        # what add takes, in the order of the columns
+        self.fields = [
+            Field("action", action, n_envs, action_space.shape),
+            Field("reward", NUMBER, n_envs),
+            Field("done", NUMBER, n_envs),
+            *(field for part in self.parts.values() for field in (part.field, part.next_field)),
+        ]
         self.note_fields = {name: Field(name, NUMBER, n_envs) for name in notes}
 
     @property
     def nbytes(self) -> int:
         """Of everything, when the buffer is full."""
-        steps = self.length * self.n_envs * sum(column.nbytes for column in self.steps.values())
-        return steps + sum(part.nbytes(self.length, self.n_envs) for part in self.parts.values())
+        columns = self.length * self.n_envs * sum(column.nbytes for column in self.columns.values())
+        stackings = [part.stacking for part in self.parts.values() if part.stacking is not None]
+        return columns + sum(FrameStore.nbytes_of(stacking, self.length, self.n_envs) for stacking in stackings)
 
     @property
     def sample_nbytes(self) -> int:
         """Of one transition as it is drawn."""
-        observations = sum(2 * part.column.nbytes for part in self.parts.values())
-        return observations + sum(column.nbytes for column in self.steps.values())
+        frames = sum(2 * part.column.nbytes for part in self.parts.values() if part.stacking is not None)
+        return frames + sum(column.nbytes for column in self.columns.values())
+
+
+def pair_names(key: str) -> tuple[str, str]:
+    """:return: the columns of an observation and the next one"""
+    suffix = f".{key}" if key else ""
+    return f"observations{suffix}", f"next_observations{suffix}"
 
 
 def _stack_sizes(frame_stack: int | Mapping[str, int], keys: set[str]) -> dict[str, int]:

@@ -9,8 +9,7 @@ import torch as th
 
 from sac_ext import arguments
 from sac_ext.buffers import draws
-from sac_ext.buffers.observations import Live
-from sac_ext.buffers.ring import Column, HostRing
+from sac_ext.buffers.ring import Column, HostRing, Live
 from sac_ext.buffers.sum_tree import SumTree
 
 EPSILON = 1e-6  # so that every transition is drawn again some day

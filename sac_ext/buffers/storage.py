@@ -3,17 +3,14 @@
 ``B`` entries asked for, ``E`` environments, ``L`` rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch as th
 
-from sac_ext.buffers.layout import Layout
-from sac_ext.buffers.observations import Entries, Live, PairStore
-from sac_ext.buffers.ring import Column, DeviceRing, HostRing, Ring
-
-OBSERVED = {"observations", "next_observations", "frames"}  # columns
+from sac_ext.buffers.frames import FrameStore
+from sac_ext.buffers.layout import Layout, pair_names
+from sac_ext.buffers.ring import Column, DeviceRing, Entries, HostRing, Live, Ring
 
 
 class Storage:
@@ -28,78 +25,106 @@ class Storage:
         self.device = device
         self.pin = pin
         self.count = 0  # rows ever written
-        self.stores = {key: part.store(layout.length, layout.n_envs, self._ring) for key, part in layout.parts.items()}
-        self.steps = self._ring(layout.steps, layout.length, layout.n_envs)
+        self.ring = self._ring(layout.columns, layout.length, layout.n_envs)
+        self.frames: dict[str, FrameStore] = {}
+        self._frame_fields: dict[int, FrameStore] = {}  # by the place of their observation among the fields
+        for key, part in layout.parts.items():
+            if part.stacking is not None:
+                self.frames[key] = FrameStore(part.stacking, layout.length, layout.n_envs, self._ring)
+                self._frame_fields[layout.fields.index(part.field)] = self.frames[key]
 
     def _ring(self, columns: Mapping[str, Column], length: int, width: int) -> Ring:
         if self.device.type == "cpu":
             return HostRing(columns, length, width, self.pin)
         return DeviceRing(columns, length, width, self.device)
 
-    def check(self, observations: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    def write(self, values: Sequence[Any]) -> None:
         """
-        :raises ValueError: if the layout cannot keep these observations and next observations
+        :param values: ``(E, ...)`` for each of the layout's ``fields``, then timeouts and notes
+        :raises ValueError: if the layout cannot keep these observations; nothing has been written then
         """
-        for key, (obs, next_obs) in observations.items():
-            self.stores[key].check(self.layout.parts[key].field.name, obs, next_obs)
-
-    def write(self, observations: dict[str, tuple[np.ndarray, np.ndarray]], steps: Mapping[str, Any]) -> None:
-        """
-        :param observations: ``(E, *shape)`` observation and next observation
-        :param steps: ``(E, ...)`` for each of the layout's ``steps``
-        """
-        for key, (obs, next_obs) in observations.items():
-            self.stores[key].write(obs, next_obs)
-        self.steps.write(self.count, steps)
+        if self._frame_fields:
+            values = self._write_frames(values)
+        self.ring.write(self.count, values)
         self.count += 1
 
-    def observations(self, entries: Entries) -> dict[str, th.Tensor]:
-        """:return: ``(B, *shape)`` by key"""
-        return {key: store.observations(entries) for key, store in self.stores.items()}
-
-    def next_observations(self, entries: Entries) -> dict[str, th.Tensor]:
-        """:return: ``(B, *shape)`` by key"""
-        return {key: store.next_observations(entries) for key, store in self.stores.items()}
+    def _write_frames(self, values: Sequence[Any]) -> list[Any]:
+        """:return: the other values"""
+        pairs = [
+            (store, *(each.astype(store.stacking.column.dtype, copy=False) for each in values[place : place + 2]))
+            for place, store in self._frame_fields.items()
+        ]
+        words = [store.check(obs, next_obs) for store, obs, next_obs in pairs]
+        for (store, obs, next_obs), checked in zip(pairs, words, strict=True):
+            store.write(obs, next_obs, checked)
+        return [
+            value
+            for place, value in enumerate(values)
+            if place not in self._frame_fields and place - 1 not in self._frame_fields
+        ]
 
     def step(self, name: str, entries: Entries) -> th.Tensor:
-        """:return: ``(B, ...)`` one of the layout's ``steps``"""
-        return self.steps.gather(name, entries.flat)
+        """:return: ``(B, ...)`` one of the layout's ``columns``"""
+        return self.ring.gather(name, entries.flat)
 
-    def stored_step(self, name: str) -> Any:
-        """:return: ``(L, E, ...)`` the storage, a numpy array on the host, otherwise a tensor"""
-        return _as_stored(self.steps, name)
-
-    def stored_observations(self, name: str) -> dict[str, Any]:
+    def observations(self, entries: Entries, last: Entries) -> tuple[dict[str, th.Tensor], dict[str, th.Tensor]]:
         """
-        :param name: ``"observations"`` or ``"next_observations"``
-        :return: ``(L, E, *shape)`` by key, as ``stored_step``
+        :param entries: of which to give the observations
+        :param last: of which to give the next observations; the same, or further steps
+        :return: ``(B, *shape)`` by key, observations and next observations
+        """
+        observations, next_observations = {}, {}
+        for key in self.layout.parts:
+            if key in self.frames:
+                observations[key], next_observations[key] = self.frames[key].pairs(entries, last)
+            else:
+                name, next_name = pair_names(key)
+                observations[key], next_observations[key] = self.step(name, entries), self.step(next_name, last)
+        return observations, next_observations
+
+    # ---------------------------------------------------------------- as a whole
+
+    def stored(self, name: str) -> Any:
+        """:return: ``(L, E, ...)`` one of the layout's ``columns``, a numpy array on the host, otherwise a tensor"""
+        stored = self.ring.stored(name)
+        return stored.numpy() if stored.device.type == "cpu" else stored
+
+    def stored_observations(self, following: bool) -> dict[str, Any]:
+        """
+        :param following: the next observations
+        :return: as ``stored``, by key
         :raises AttributeError: where frames are stored instead
         """
-        if not all(isinstance(store, PairStore) for store in self.stores.values()):
-            raise AttributeError(f"{name} are not stored as such where each frame is stored once: use sample()")
-        return {key: _as_stored(store.ring, name) for key, store in self.stores.items()}
+        if self.frames:
+            raise AttributeError("observations are not stored as such where each frame is stored once: use sample()")
+        return {key: self.stored(pair_names(key)[following]) for key in self.layout.parts}
 
     def observed(self) -> Iterator[th.Tensor | dict[str, th.Tensor]]:
         """:return: every observation that is kept, or the frames they are made of, in parts"""
-        for key, store in self.stores.items():
-            for _, live in store.live():
-                for name in OBSERVED & live.ring.columns.keys():
-                    stored = live.ring.stored(name)
-                    yield from ({key: stored[slots]} if key else stored[slots] for slots in live.pieces())
+        rows = self.live()
+        for key in self.layout.parts:
+            if key in self.frames:
+                parts = [(live, "frames") for live in self.frames[key].live().values()]
+            else:
+                parts = [(rows["transitions"], name) for name in pair_names(key)]
+            for live, name in parts:
+                for slots in live.pieces():
+                    observed = live.ring.stored(name)[slots]
+                    yield {key: observed} if key else observed
 
     # ---------------------------------------------------------------- files
 
     def live(self) -> dict[str, Live]:
         """:return: by name, the rows that have to be kept for what can be drawn"""
-        rows = {"steps": Live(self.steps, max(0, self.count - self.layout.length), self.count)}
-        for key, store in self.stores.items():
+        rows = {"transitions": Live(self.ring, max(0, self.count - self.layout.length), self.count)}
+        for key, store in self.frames.items():
             name = "observations" + (f".{key}" if key else "")
-            rows |= {f"{name}/{part}": live for part, live in store.live()}
+            rows |= {f"{name}/{part}": live for part, live in store.live().items()}
         return rows
 
     def counters(self) -> dict[str, Any]:
         """:return: what ``restore`` needs beside the rows, as JSON has it"""
-        return {"count": self.count, "stores": {key: store.counters() for key, store in self.stores.items()}}
+        return {"count": self.count, "frames": {key: store.counters() for key, store in self.frames.items()}}
 
     def restore(self, counters: dict[str, Any]) -> None:
         """
@@ -107,16 +132,11 @@ class Storage:
 
         :raises ValueError: if they are of other observations
         """
-        if counters["stores"].keys() != self.stores.keys():
+        if counters["frames"].keys() != self.frames.keys():
             raise ValueError(
-                f"the replay buffer's file has observations of the keys {sorted(counters['stores'])}, expected "
-                f"{sorted(self.stores)}"
+                f"the replay buffer's file has frames of the keys {sorted(counters['frames'])}, expected "
+                f"{sorted(self.frames)}"
             )
         self.count = counters["count"]
-        for key, store in self.stores.items():
-            store.restore(counters["stores"][key])
-
-
-def _as_stored(ring: Ring, name: str) -> Any:
-    stored = ring.stored(name)
-    return stored.numpy() if stored.device.type == "cpu" else stored
+        for key, store in self.frames.items():
+            store.restore(counters["frames"][key])
