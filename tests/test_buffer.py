@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sac_ext import DeviceReplayBuffer, SoftAC, SoftReplayBufferSamples
 from sac_ext.buffers import memory
+from sac_ext.buffers.gather import Gather
 from tests.catalogue import ACTIONS, OBSERVATIONS, RandomEnv, small, small_networks
 from tests.compare import assert_same_models
 from tests.streams import SPACES, assert_same_samples, stream
@@ -89,12 +90,11 @@ def test_many_gradient_steps_equal_sacs() -> None:
 
 def test_batches_take_a_moderate_amount_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     buffer = stream().make(DeviceReplayBuffer)
-    monkeypatch.setattr("sac_ext.buffers.device_replay_buffer.BYTES_AT_ONCE", 5 * 16 * buffer._layout.sample_nbytes)
-    asked = []
-    sample_many = buffer.sample_many
-    monkeypatch.setattr(buffer, "sample_many", lambda n, *args: (asked.append(n), sample_many(n, *args))[1])
+    monkeypatch.setattr("sac_ext.buffers.gather.BYTES_AT_ONCE", 5 * 16 * buffer._layout.sample_nbytes)
+    gathered, batch = [], Gather.batch
+    monkeypatch.setattr(Gather, "batch", lambda *args: (gathered.append(len(args[1].rows)), batch(*args))[1])
     assert len(list(buffer.batches(12, 16))) == 12
-    assert asked == [5, 5, 2]
+    assert gathered == [5 * 64, 5 * 64, 2 * 64]
 
 
 # ---------------------------------------------------------------- soft n-step returns

@@ -108,8 +108,8 @@ class TestCuda:
     def assert_same(self, on_host: DeviceReplayBuffer, other: DeviceReplayBuffer) -> None:
         rng = np.random.default_rng(0)
         rows, envs = (th.from_numpy(rng.integers(0, high, 50)) for high in (on_host.size(), 3))
-        expected = on_host._gather(Entries(rows, envs, 3), None, None)
-        actual = other._gather(Entries(rows.to(other._placed), envs.to(other._placed), 3), None, None)
+        expected = on_host._gather.batch(Entries(rows, envs, 3), None, None)
+        actual = other._gather.batch(Entries(rows.to(other._placed), envs.to(other._placed), 3), None, None)
         for left, right in zip(expected, actual, strict=True):
             parts = [(left[key], right[key]) for key in left] if isinstance(left, dict) else [(left, right)]
             for a, b in parts:
@@ -154,8 +154,8 @@ def test_normalisation_on_cuda(device: str) -> None:
         for each in ("cpu", device)
     )
     rows = th.arange(10)
-    expected = on_host._gather(Entries(rows, rows % 2, 2), env, None)
-    actual = other._gather(Entries(rows.to(device), (rows % 2).to(device), 2), env, None)
+    expected = on_host._gather.batch(Entries(rows, rows % 2, 2), None, env)
+    actual = other._gather.batch(Entries(rows.to(device), (rows % 2).to(device), 2), None, env)
     for left, right in zip(expected, actual, strict=True):
         if left is not None:
             assert th.equal(left, right.cpu())

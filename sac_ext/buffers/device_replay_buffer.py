@@ -10,27 +10,19 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
-from stable_baselines3.common.type_aliases import DictReplayBufferSamples, ReplayBufferSamples
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
-from torch.nn import functional as F
 
 from sac_ext import arguments
-from sac_ext.buffers import draws, files, memory, n_step
+from sac_ext.buffers import draws, files, memory
 from sac_ext.buffers.frames import AXES
+from sac_ext.buffers.gather import ENTROPIES, Gather
 from sac_ext.buffers.layout import UNNAMED, Layout
-from sac_ext.buffers.normalize import normalize_observations, normalize_rewards
 from sac_ext.buffers.priorities import Priorities, parse_beta
 from sac_ext.buffers.ring import Column, Entries, Live
-from sac_ext.buffers.samples import SoftReplayBufferSamples
 from sac_ext.buffers.storage import Storage
 
-# Batches that are gathered together start where separate ones would: at multiples of 64 bytes, so of this many entries
-ALIGNMENT = 64
-
-BYTES_AT_ONCE = 8 * 2**20
-
-ENTROPIES = "entropies"
+EMPTY = "the replay buffer is empty: add transitions before sampling, see learning_starts"
 
 SAVED_ARGUMENTS = (
     "optimize_memory_usage",
@@ -179,6 +171,15 @@ class DeviceReplayBuffer(ReplayBuffer):
         if self._storage is None:
             on_host_for_cuda = self._placed.type == "cpu" and self._device.type == "cuda"
             self._storage = Storage(self._layout, self._placed, pin=on_host_for_cuda)
+            self._gather = Gather(
+                self._storage,
+                self._device,
+                self.n_steps,
+                self.gamma,
+                self.soft_n_steps,
+                self.handle_timeout_termination,
+                self.prioritized,
+            )
             if self.prioritized:
                 self._priorities = Priorities(self.buffer_size, self.n_envs, self.alpha, self._placed)
         return self._storage
@@ -307,12 +308,13 @@ class DeviceReplayBuffer(ReplayBuffer):
             :class:`~sac_ext.buffers.SoftReplayBufferSamples` with ``prioritized`` or ``soft_n_steps``
         :raises ValueError: if the buffer is empty
         """
-        return self.sample_many(1, batch_size, env)[0]
+        entries, weights = self._draw(1, batch_size)
+        return self._gather.batch(entries, weights, env)
 
     def sample_many(self, n: int, batch_size: int, env: VecNormalize | None = None) -> list[Any]:
         """
-        ``n`` batches, drawn and gathered together: what ``n`` calls of :meth:`sample` would give, but that prioritised
-        draws all go by the priorities of now.
+        ``n`` batches at once: what ``n`` calls of :meth:`sample` would give, but that prioritised draws all go by the
+        priorities of now.
 
         :param n: how many
         :param batch_size: B
@@ -320,38 +322,32 @@ class DeviceReplayBuffer(ReplayBuffer):
         :return: n batches
         :raises ValueError: if the buffer is empty
         """
-        if n < 1 or batch_size < 1:
-            raise ValueError(f"n and batch_size must be >= 1, got {n!r} and {batch_size!r}")
-        if self.size() == 0:
-            raise ValueError("the replay buffer is empty: add transitions before sampling, see learning_starts")
         entries, weights = self._draw(n, batch_size)
-        if n == 1:
-            return [self._gather(entries, env, weights)]
-        padded = -(-batch_size // ALIGNMENT) * ALIGNMENT
-
-        def pad(values: th.Tensor) -> th.Tensor:
-            return F.pad(values.view(n, batch_size), (0, padded - batch_size)).flatten()
-
-        together = Entries(pad(entries.rows), pad(entries.envs), self.n_envs)
-        batch = self._gather(together, env, None if weights is None else pad(weights))
-        return [_part(batch, slice(first, first + batch_size)) for first in range(0, n * padded, padded)]
+        return list(self._gather.batches(n, entries, weights, env))
 
     def batches(self, n: int, batch_size: int, env: VecNormalize | None = None) -> Iterator[Any]:
         """
-        ``n`` batches for as many gradient steps: as many at once as take a moderate amount of memory, or each by
-        itself where the step before it changes the priorities.
+        ``n`` batches for as many gradient steps: drawn at once, unless each step changes the priorities that the next
+        draw goes by, and gathered as they are taken.
 
         :param n: how many
         :param batch_size: B
         :param env: as for :meth:`sample`
+        :raises ValueError: if the buffer is empty
         """
-        transition = self._layout.sample_nbytes
-        at_once = 1 if self.prioritized else max(1, BYTES_AT_ONCE // (batch_size * transition))
-        for done in range(0, n, at_once):
-            yield from self.sample_many(min(at_once, n - done), batch_size, env)
+        if self.prioritized:
+            for _ in range(n):
+                yield self.sample(batch_size, env)
+        elif n > 0:
+            entries, weights = self._draw(n, batch_size)
+            yield from self._gather.batches(n, entries, weights, env)
 
     def _draw(self, n: int, batch_size: int) -> tuple[Entries, th.Tensor | None]:
         """:return: n * B entries, and their weights in the loss"""
+        if n < 1 or batch_size < 1:
+            raise ValueError(f"n and batch_size must be >= 1, got {n!r} and {batch_size!r}")
+        if self.size() == 0:
+            raise ValueError(EMPTY)
         count, device = self.storage.count, self._placed
         if self.prioritized:
             index, weights = self._priorities.draw(n, batch_size, count, self._beta_schedule(self._progress_remaining))
@@ -364,71 +360,12 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
         """SB3's way to ask for certain rows; the environments are drawn."""
+        if self.size() == 0:
+            raise ValueError(EMPTY)
         device, size = self._placed, len(batch_inds)
         rows = th.as_tensor(batch_inds, device=device) % self.buffer_size
-        return self._gather(Entries(rows, draws.integers(0, self.n_envs, size, device), self.n_envs), env, None)
-
-    def _gather(self, entries: Entries, env: VecNormalize | None, weights: th.Tensor | None) -> Any:
-        storage, last = self.storage, entries
-        discounts = entropies = None
-        if self.n_steps == 1:
-            rewards = normalize_rewards(storage.step("rewards", entries), env)[:, None]
-        else:
-            last, rewards, discounts, entropies = self._n_steps(entries, env)
-        dones = storage.step("dones", last)
-        if self.handle_timeout_termination:
-            dones = dones * (1 - storage.step("timeouts", last))
-        observations, next_observations = storage.observations(entries, last)
-        samples = {
-            "observations": self._deliver_observations(observations, env),
-            "actions": self._deliver(storage.step("actions", entries)),
-            "next_observations": self._deliver_observations(next_observations, env),
-            "dones": self._deliver(dones[:, None]),
-            "rewards": self._deliver(rewards),
-            "discounts": self._deliver(discounts),
-        }
-        if self.prioritized or self.soft_n_steps:
-            return SoftReplayBufferSamples(
-                **samples,
-                weights=None if weights is None else self._deliver(weights[:, None]),
-                indices=entries.flat if self.prioritized else None,
-                entropies=self._deliver(entropies),
-            )
-        return (ReplayBufferSamples if UNNAMED in self._layout.parts else DictReplayBufferSamples)(**samples)
-
-    def _n_steps(
-        self, entries: Entries, env: VecNormalize | None
-    ) -> tuple[Entries, th.Tensor, th.Tensor, th.Tensor | None]:
-        """:return: where each n-step transition ends, and its return, discount and entropies, ``(B, 1)`` each"""
-        assert self.gamma is not None
-        rows = n_step.window(entries.rows, self.n_steps, self.buffer_size)  # (B, n)
-        steps = Entries(rows.flatten(), entries.envs.repeat_interleave(self.n_steps), self.n_envs)
-
-        def stored(name: str) -> th.Tensor:
-            return self.storage.step(name, steps).view(rows.shape)
-
-        # what follows the newest row came long before it
-        last = n_step.last_step((stored("dones") > 0) | (stored("timeouts") > 0) | (rows == self._newest()))
-        returns = n_step.discounted_sum(normalize_rewards(stored("rewards"), env), last, self.gamma)
-        discounts = n_step.powers(self.gamma, 1, self.n_steps + 1, last.device)[last][:, None]
-        entropies = None
-        if self.soft_n_steps:
-            entropies = n_step.discounted_sum(stored(ENTROPIES), last, self.gamma, first=1)
-        end = Entries((entries.rows + last) % self.buffer_size, entries.envs, self.n_envs)
-        return end, returns, discounts, entropies
-
-    def _deliver(self, values: Any) -> Any:
-        if values is None or self._placed == self._device:
-            return values
-        if self._placed.type == "cpu" and self._device.type == "cuda":
-            values = values.pin_memory()
-        return values.to(self._device, non_blocking=True)
-
-    def _deliver_observations(self, observations: dict[str, th.Tensor], env: VecNormalize | None) -> Any:
-        normalized = normalize_observations(observations.get(UNNAMED, observations), env)
-        if isinstance(normalized, dict):
-            return {key: self._deliver(part) for key, part in normalized.items()}
-        return self._deliver(normalized)
+        entries = Entries(rows, draws.integers(0, self.n_envs, size, device), self.n_envs)
+        return self._gather.batch(entries, None, env)
 
     # ---------------------------------------------------------------- priorities
 
@@ -545,12 +482,3 @@ class DeviceReplayBuffer(ReplayBuffer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         arrays = state.pop("arrays")
         self._restore(**state, read=lambda live: files.from_arrays(live, arrays))
-
-
-def _part(batch: Any, where: slice) -> Any:
-    """:return: the batch with a part of every tensor in it"""
-    if isinstance(batch, dict):
-        return {key: _part(value, where) for key, value in batch.items()}
-    if isinstance(batch, tuple):
-        return type(batch)(*(_part(value, where) for value in batch))
-    return None if batch is None else batch[where]

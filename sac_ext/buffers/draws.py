@@ -20,7 +20,7 @@ def uniform(
     size = n * batch_size
     if n_envs == 1:  # which numpy gives without drawing a number
         return integers(low, high, size, device), th.zeros(size, dtype=th.int64, device=device)
-    if device.type != "cpu":
+    if n == 1 or device.type != "cpu":
         return integers(low, high, size, device), integers(0, n_envs, size, device)
     batches = [
         (np.random.randint(low, high, size=batch_size), np.random.randint(0, n_envs, size=batch_size)) for _ in range(n)

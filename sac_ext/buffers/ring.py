@@ -156,13 +156,14 @@ class HostRing(Ring):
         return th.from_numpy(self.arrays[name])
 
     def gather(self, name: str, index: th.Tensor) -> th.Tensor:
-        entries, shape = self._entries[name], (len(index), *self.columns[name].shape)
-        if self.pin or len(index) * self.columns[name].nbytes < HUGE:
+        entries, at = self._entries[name], index.numpy()
+        shape = at.shape + entries.shape[1:]
+        if self.pin or prod(shape) * entries.itemsize < HUGE:
             out = th.empty(shape, dtype=self._torch_dtypes[name], pin_memory=self.pin)
         else:
             out = th.from_numpy(aligned_empty(shape, entries.dtype))
         # twice as fast as torch's index_select; mode="clip" because the default would buffer the output
-        np.take(entries, index.numpy(), axis=0, out=out.numpy(), mode="clip")
+        entries.take(at, 0, out.numpy(), "clip")
         return out
 
     def allocated(self, length: int) -> "HostRing":
