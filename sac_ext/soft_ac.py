@@ -34,7 +34,6 @@ from sac_ext.update import SoftUpdate
 
 SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
 
-
 # They are resolved together
 ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy")
 
@@ -233,8 +232,8 @@ class SoftAC(ModelFiles):
         if self.replay_buffer_class is NStepReplayBuffer and self.replay_buffer_kwargs.get("n_steps") == self.n_steps:
             # SB3 chose it for n_steps when the model was set up that is now loaded
             self.replay_buffer_class = None
-            for name in ("n_steps", "gamma"):
-                self.replay_buffer_kwargs.pop(name, None)
+            chosen = {"n_steps", "gamma"}
+            self.replay_buffer_kwargs = {k: v for k, v in self.replay_buffer_kwargs.items() if k not in chosen}
         if self.replay_buffer_class is None:
             self.replay_buffer_class = DeviceReplayBuffer
         if self.replay_buffer is None and issubclass(self.replay_buffer_class, DeviceReplayBuffer):

@@ -104,22 +104,21 @@ class DeviceReplayBuffer(ReplayBuffer):
     ) -> None:
         self._storage: Storage | None = None
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
-        self.buffer_size = max(arguments.integer_from("buffer_size", buffer_size, low=1) // n_envs, 1)
-        self.optimize_memory_usage = optimize_memory_usage
-        self.handle_timeout_termination = handle_timeout_termination
+        self.n_envs = arguments.integer_from("n_envs", n_envs, low=1)
+        self.buffer_size = max(arguments.integer_from("buffer_size", buffer_size, low=1) // self.n_envs, 1)
+        self.optimize_memory_usage = bool(optimize_memory_usage)
+        self.handle_timeout_termination = bool(handle_timeout_termination)
         self.n_steps = arguments.integer_from("n_steps", n_steps, low=1)
         if n_steps > 1 and gamma is None:
             raise ValueError(f"n_steps={n_steps} needs gamma, the discount factor of the rewards that are summed")
         self.gamma = None if gamma is None else arguments.number_between("gamma", gamma, low=0, high=1)
         if soft_n_steps and n_steps == 1:
             raise ValueError("soft_n_steps=True needs n_steps > 1: there are no steps between without")
-        self.soft_n_steps = soft_n_steps
-        self.frame_stack = frame_stack
+        self.soft_n_steps = bool(soft_n_steps)
         self.frame_stack_axis = arguments.choice("frame_stack_axis", frame_stack_axis, AXES)
-        self.prioritized = prioritized
+        self.prioritized = bool(prioritized)
         self.alpha = arguments.number_between("alpha", alpha, low=0, high=1)
-        self.beta = beta
-        self._beta_schedule = parse_beta(beta)
+        self.beta = parse_beta(beta)
         self._progress_remaining = 1.0
         self.storage_device = str(storage_device)
         self.memory_limit = memory_limit
@@ -129,12 +128,13 @@ class DeviceReplayBuffer(ReplayBuffer):
             action_space,
             Column((self.action_dim,), np.dtype(self._maybe_cast_dtype(action_space.dtype))),
             self.buffer_size,
-            n_envs,
+            self.n_envs,
             frame_stack,
             frame_stack_axis,
             once=optimize_memory_usage,
             notes=(ENTROPIES,) if soft_n_steps else (),
         )
+        self.frame_stack = self._layout.frame_stack
         self._notes: dict[str, np.ndarray] = {}
         self._placed = self._place()
 
@@ -142,7 +142,10 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     @property
     def nbytes(self) -> int:
-        """What the buffer takes where it is stored when it is full, known before it takes any."""
+        """
+        What the buffer takes where it is stored when it is full, known before it takes any. Where frames are stored
+        once, short episodes add to that: one frame for each that is in the buffer.
+        """
         priorities = Priorities.nbytes_of(self.buffer_size * self.n_envs) if self.prioritized else 0
         return self._layout.nbytes + priorities
 
@@ -169,6 +172,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     def storage(self) -> Storage:
         """The transitions; takes their memory."""
         if self._storage is None:
+            if self._placed.type == "cuda":
+                self._placed = self._place()  # there may be less left than when the buffer was created
             on_host_for_cuda = self._placed.type == "cpu" and self._device.type == "cuda"
             self._storage = Storage(self._layout, self._placed, pin=on_host_for_cuda)
             self._gather = Gather(
@@ -350,7 +355,9 @@ class DeviceReplayBuffer(ReplayBuffer):
             raise ValueError(EMPTY)
         count, device = self.storage.count, self._placed
         if self.prioritized:
-            index, weights = self._priorities.draw(n, batch_size, count, self._beta_schedule(self._progress_remaining))
+            start, end = self.beta
+            beta = end + self._progress_remaining * (start - end)
+            index, weights = self._priorities.draw(n, batch_size, count, beta)
             return Entries(index // self.n_envs, index % self.n_envs, self.n_envs), weights
         size = self.size()
         # SB3 leaves the oldest row out where it has lost that one's next observation

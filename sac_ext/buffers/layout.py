@@ -71,6 +71,9 @@ class Layout:
         subspaces: Any = observation_space if isinstance(obs_shapes, dict) else {UNNAMED: observation_space}
         shapes = obs_shapes if isinstance(obs_shapes, dict) else {UNNAMED: obs_shapes}
         sizes = _stack_sizes(frame_stack, set(shapes))
+        self.frame_stack = (
+            {key: sizes[key] for key in frame_stack} if isinstance(frame_stack, Mapping) else sizes[min(sizes)]
+        )
         self.parts: dict[str, ObservationPart] = {}
         for key, shape in shapes.items():
             space, suffix = subspaces[key], f"[{key!r}]" if key else ""

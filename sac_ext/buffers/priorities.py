@@ -1,7 +1,6 @@
 """Prioritised experience replay (Schaul et al. 2016, arXiv:1511.05952), the proportional variant."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,17 @@ EPSILON = 1e-6  # so that every transition is drawn again some day
 PATIENCE = 100  # draws by priorities that nobody updates, before a warning
 
 
-def parse_beta(value: Any) -> Callable[[float], float]:
+def parse_beta(value: Any) -> tuple[float, float]:
     """
     :param value: a number, or ``(start, end)`` for a linear change over training
-    :return: beta as a function of the progress remaining, 1 to 0
+    :return: start and end
     :raises ValueError: if it is neither, or outside 0 to 1
     """
     pair = value if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"beta must be a number or (start, end), got {value!r}")
     start, end = (arguments.number_between("beta", each, low=0, high=1) for each in pair)
-    return lambda progress_remaining: end + progress_remaining * (start - end)
+    return start, end
 
 
 class Priorities:
