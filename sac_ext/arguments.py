@@ -4,6 +4,7 @@ import math
 import numbers
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 
@@ -88,6 +89,18 @@ def integer_from(name: str, value: Any, low: int) -> int:
     if value < low:
         raise ValueError(f"{name} must be >= {low}, got {value!r}")
     return int(value)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """
+    :param name: argument to name in errors
+    :param value: what the user passed
+    :return: the truth value
+    :raises TypeError: if it is no bool, such as the string ``"False"``, which would count as true
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r} of type {type(value).__name__}")
+    return bool(value)
 
 
 def parse_schedule(name: str, value: Any) -> FloatSchedule:

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import pickle
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,8 +14,8 @@ from sac_ext import finite
 from sac_ext.buffers import DeviceReplayBuffer
 from sac_ext.buffers.files import SUFFIX, is_device_replay_buffer
 
-# Arguments of a replay buffer that a file of it does not decide
-PLACES = ("storage_device", "memory_limit")
+# Arguments of a replay buffer that are the model's where a file of it has others: where it is, and how it is drawn from
+NOT_THE_FILES = ("storage_device", "memory_limit", "n_steps", "gamma", "prioritized", "alpha", "beta")
 
 # Attributes that _setup_model makes out of the arguments: never saved, made again on load
 RESOLVED = (
@@ -86,8 +87,9 @@ class ModelFiles(OffPolicyAlgorithm):
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer that ``save_replay_buffer`` wrote, or a pickle of SB3's, whatever its suffix. The model
-        keeps the buffer it had where this fails.
+        Load a replay buffer that ``save_replay_buffer`` wrote, or a pickle of SB3's, whatever its suffix. Where it is
+        stored and how it is drawn from is the model's (``n_steps``, ``replay_buffer_kwargs``), the rest is the file's.
+        The model keeps the buffer it had where this fails.
 
         :param path: Path to the file (without suffix: ``.safetensors``, or else ``.pkl``), or a file object
         :param truncate_last_traj: Whether the last trajectory counts as cut off where the file ends; with a pickle, for
@@ -97,27 +99,49 @@ class ModelFiles(OffPolicyAlgorithm):
         """
         if isinstance(path, str | pathlib.Path):
             path = _existing(pathlib.Path(path))
-        if is_device_replay_buffer(path):
-            loaded = self._load_device_replay_buffer(path)
-            if truncate_last_traj:
-                loaded.truncate_last_trajectory()
-            finite.check_buffer(loaded.storage.observed(), loaded.rewards[: loaded.size()])
-            self.replay_buffer = loaded
-            return
         before = getattr(self, "replay_buffer", None)  # users may have deleted it to free memory
-        super().load_replay_buffer(path, truncate_last_traj)
-        assert self.replay_buffer is not None
         try:
-            _check_sb3s(self.replay_buffer)
-        except ValueError:
+            if is_device_replay_buffer(path):
+                self._load_device_replay_buffer(path, truncate_last_traj)
+            else:
+                self._load_pickled_replay_buffer(path, truncate_last_traj)
+        except BaseException:
             self.replay_buffer = before
             raise
 
-    def _load_device_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> DeviceReplayBuffer:
-        kwargs = {name: self.replay_buffer_kwargs[name] for name in PLACES if name in self.replay_buffer_kwargs}
-        return DeviceReplayBuffer.load(
-            path, self.observation_space, self.action_space, self.device, n_envs=self.n_envs, **kwargs
+    def _load_device_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate: bool) -> None:
+        before, buffer_class, options = getattr(self, "replay_buffer", None), DeviceReplayBuffer, {}
+        if isinstance(before, DeviceReplayBuffer):
+            buffer_class, options = type(before), {name: getattr(before, name) for name in NOT_THE_FILES}
+        buffer = buffer_class.load(
+            path, self.observation_space, self.action_space, device=self.device, n_envs=self.n_envs, **options
         )
+        if truncate:
+            buffer.truncate_last_trajectory()
+        finite.check_buffer(buffer.storage.observed(), buffer.rewards[: buffer.size()])
+        self.replay_buffer = buffer
+
+    def _load_pickled_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate: bool) -> None:
+        try:
+            if isinstance(path, str | pathlib.Path):
+                with open(path, "rb") as file:  # SB3 would leave it open where this fails
+                    super().load_replay_buffer(file, truncate)
+            else:
+                super().load_replay_buffer(path, truncate)
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise ValueError(f"{path} is no replay buffer, neither in our format nor a pickle: {error}") from error
+        buffer = self.replay_buffer
+        assert buffer is not None
+        if buffer.n_envs != self.n_envs:
+            raise ValueError(
+                f"{path} holds transitions of {buffer.n_envs} environments, but n_envs={self.n_envs}: go on with "
+                f"{buffer.n_envs}"
+            )
+        _check_sb3s(buffer)
+
+    def n_step_arguments(self) -> dict[str, Any]:
+        """:return: what a replay buffer has to know of n-step returns"""
+        return {"n_steps": self.n_steps, "gamma": self.gamma} if self.n_steps > 1 else {}
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer"]

@@ -213,11 +213,13 @@ class SoftAC(ModelFiles):
         self.head = make_head(self.action_space)
         self._check_arguments()
         self._create_replay_buffer()
-        n_steps = self.n_steps
+        kept = self.n_steps
         if isinstance(self.replay_buffer, DeviceReplayBuffer):
             self.n_steps = 1  # SB3 would warn that it is ignored
-        super()._setup_model()
-        self.n_steps = n_steps
+        try:
+            super()._setup_model()
+        finally:
+            self.n_steps = kept
         self.head = head_of(self.policy, default=self.head)
         self._create_aliases()
         self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
@@ -244,7 +246,7 @@ class SoftAC(ModelFiles):
                 device=self.device,
                 n_envs=self.n_envs,
                 optimize_memory_usage=self.optimize_memory_usage,
-                **{"n_steps": self.n_steps, "gamma": self.gamma} | self.replay_buffer_kwargs,
+                **self.n_step_arguments() | self.replay_buffer_kwargs,
             )
 
     def _check_arguments(self) -> None:
@@ -334,7 +336,15 @@ class SoftAC(ModelFiles):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        kept = self.optimize_memory_usage
+        if isinstance(self.replay_buffer, DeviceReplayBuffer):
+            if reset_num_timesteps or self._last_obs is None:  # the environment is reset
+                self.replay_buffer.truncate_last_trajectory()
+            self.optimize_memory_usage = False  # for which SB3 would declare the last transition a terminal one
+        try:
+            result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        finally:
+            self.optimize_memory_usage = kept
         finite.check_observation(self._last_obs, "the reset of the environment")
         self.temperature.start_run()
         return result

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from tests.compare import assert_equal
 
 SPACES: dict[str, spaces.Space[Any]] = {
-    "vector": spaces.Box(-1.0, 1.0, (3,), np.float32),
+    "vector": spaces.Box(-1.0, 1.0, (7,), np.float32),
+    "scalar": spaces.Box(-1.0, 1.0, (), np.float32),
+    "flags": spaces.Box(0, 1, (3,), np.bool_),
     "double": spaces.Box(-1.0, 1.0, (2,), np.float64),
-    "image": spaces.Box(0, 255, (1, 4, 4), np.uint8),
+    "image": spaces.Box(0, 255, (1, 6, 6), np.uint8),
     "discrete": spaces.Discrete(5),
     "multi-discrete": spaces.MultiDiscrete([3, 4]),
     "multi-binary": spaces.MultiBinary(3),

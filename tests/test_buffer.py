@@ -340,3 +340,118 @@ def test_where_a_buffer_of_100_bytes_goes(
             assert memory.place(100, requested, device, limit) == HOST
     else:
         assert memory.place(100, requested, device, limit) == expected
+
+
+# ---------------------------------------------------------------- what went wrong once
+
+
+def test_a_reset_between_two_calls_of_learn_ends_the_returns() -> None:
+    """SB3's n-step buffer sums over it."""
+
+    class Counting(RandomEnv):
+        episodes = 0
+
+        def reset(self, **kwargs: Any) -> Any:
+            type(self).episodes += 1
+            return super().reset(**kwargs)
+
+        def step(self, action: Any) -> Any:
+            observation, *_ = super().step(action)
+            return observation, float(self.episodes), False, False, {}
+
+    model = SoftAC("MlpPolicy", Counting(), n_steps=3, gamma=1.0, policy_kwargs=small(), **FAST)
+    model.learn(10).learn(10)
+    returns = model.replay_buffer._get_samples(np.arange(20)).rewards.flatten().tolist()
+    assert returns == [3] * 8 + [2, 1] + [6] * 8 + [4, 2]
+
+
+def test_only_unfinished_episodes_are_cut_off() -> None:
+    buffer = stream(done=0.5, timeout=0.0, n_envs=3).make(DeviceReplayBuffer)
+    newest = buffer.pos - 1
+    buffer.dones[newest] = [1, 0, 1]
+    buffer.truncate_last_trajectory()
+    np.testing.assert_array_equal(buffer.timeouts[newest], [0, 1, 0])
+    assert buffer.timeouts.sum() == 1
+    DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu").truncate_last_trajectory()
+
+
+def test_reset_gives_the_memory_back() -> None:
+    buffer = stream().make(DeviceReplayBuffer)
+    buffer.reset()
+    assert buffer._storage is None
+    assert (buffer.pos, buffer.full) == (0, False)
+    stream(steps=3).fill(buffer)
+    assert buffer.size() == 3
+
+
+def test_entropies_are_told_anew_for_every_transition() -> None:
+    buffer = DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu", n_steps=2, gamma=0.9, soft_n_steps=True)
+    buffer.note(entropies=np.ones(1))
+    add(buffer)
+    with pytest.raises(ValueError, match="before every add"):
+        add(buffer)
+
+
+def test_soft_returns_weigh_entropies_as_the_critic_does() -> None:
+    """With ``entropy_in_critic=0`` there are none in the target."""
+    model = SoftAC(
+        "MlpPolicy",
+        RandomEnv(),
+        n_steps=3,
+        entropy_in_critic=0.0,
+        replay_buffer_kwargs={"soft_n_steps": True},
+        policy_kwargs=small(),
+        **FAST,
+    ).learn(40)
+    batch = model.replay_buffer.sample(16)
+    targets = []
+    for samples in (batch, batch._replace(entropies=batch.entropies + 100)):
+        th.manual_seed(0)
+        targets.append(critic_target(model, samples, th.tensor(0.5)))
+    assert th.equal(*targets)
+
+
+@pytest.mark.parametrize("observations", ["vector", "image", "dict"])
+@pytest.mark.parametrize("batch_size", [1, 3, 31])
+def test_batches_start_where_separate_ones_would(observations: str, batch_size: int) -> None:
+    """At multiples of 64 bytes: products may depend on that in the last bit."""
+    for batch in stream(observations=observations).make(DeviceReplayBuffer).sample_many(4, batch_size):
+        parts = batch.observations.values() if observations == "dict" else [batch.observations]
+        for tensor in (*parts, batch.actions, batch.rewards, batch.dones):
+            assert tensor.data_ptr() % 64 == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"prioritized": "False"}, TypeError, "prioritized must be True or False, got 'False'"),
+        ({"optimize_memory_usage": "no"}, TypeError, "optimize_memory_usage must be True or False"),
+        ({"handle_timeout_termination": 0}, TypeError, "handle_timeout_termination must be True or False"),
+        ({"n_envs": 0}, ValueError, "n_envs must be >= 1, got 0"),
+        ({"n_envs": 1.5}, TypeError, "n_envs must be an integer, got 1.5"),
+        ({"storage_device": "mps"}, ValueError, "storage_device='mps', but torch sees no such device"),
+    ],
+)
+def test_arguments_of_other_types(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu", **options)
+
+
+def test_whole_numbers_of_other_types() -> None:
+    buffer = DeviceReplayBuffer(10, SPACES["image"], spaces.MultiBinary(2), device="cpu")
+    obs = np.full((1, 1, 6, 6), 200)
+    buffer.add(obs, obs, np.ones((1, 2)) > 0, np.ones(1, int), np.ones(1, int), [{}])
+    assert buffer._get_samples(np.zeros(1, int)).observations.max() == 200
+
+
+@pytest.mark.parametrize("obs", [{}, {"vector": np.zeros((1, 3))}, np.zeros((1, 3))])
+def test_a_dict_that_lacks_keys(obs: Any) -> None:
+    buffer = DeviceReplayBuffer(10, SPACES["dict"], ACTION, device="cpu")
+    with pytest.raises(ValueError, match=r"obs must be a dict with the keys \['discrete', 'image', 'vector'\]"):
+        buffer.add(obs, obs, np.zeros(1, int), np.zeros(1), np.zeros(1), [{}])
+
+
+def test_what_just_fits_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory.place(100, "auto", HOST, 100) == HOST
+    monkeypatch.setattr(th.cuda, "mem_get_info", lambda device: (1000, 2000))
+    assert memory.available_bytes(CUDA) == 900

@@ -1,5 +1,6 @@
 """Files of a DeviceReplayBuffer: what is saved comes back, and what is no such file is refused."""
 
+import copy
 import io
 import json
 import pickle
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.buffers import ReplayBuffer
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from sac_ext import DeviceReplayBuffer, SoftAC
 from sac_ext.buffers import files
@@ -99,7 +100,7 @@ def test_a_large_buffer_goes_through_in_pieces(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(files, "PIECE_BYTES", 100)
     buffer = stream().make(DeviceReplayBuffer)
     buffer.save(tmp_path / "buffer")
-    loaded = DeviceReplayBuffer.load(tmp_path / "buffer", VECTOR, stream().action_space, "cpu")
+    loaded = DeviceReplayBuffer.load(tmp_path / "buffer", stream().observation_space, stream().action_space, "cpu")
     np.testing.assert_array_equal(loaded.observations, buffer.observations)
 
 
@@ -123,7 +124,7 @@ def test_files_that_are_none_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "buffer.safetensors"
     stream().make(DeviceReplayBuffer).save(path)
     whole = path.read_bytes()
-    place = (VECTOR, stream().action_space, "cpu")
+    place = (stream().observation_space, stream().action_space, "cpu")
     for cut in (0, 5, 8, 50, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match="not a whole replay buffer"):
@@ -141,16 +142,36 @@ def test_files_that_are_none_of_ours(tmp_path: Path) -> None:
 
 
 def test_a_file_of_other_spaces_or_environments(tmp_path: Path) -> None:
-    path, action = tmp_path / "buffer", stream().action_space
+    path, space, action = tmp_path / "buffer", stream().observation_space, stream().action_space
     stream().make(DeviceReplayBuffer).save(path)
-    with pytest.raises(ValueError, match=r"transitions/observations of shape \(10, 2, 3\)"):
-        DeviceReplayBuffer.load(path, spaces.Box(-1, 1, (4,), np.float32), action, "cpu")
-    with pytest.raises(ValueError, match=r"actions of shape \(10, 2, 2\) and type F32, expected \(10, 2, 1\) and I64"):
-        DeviceReplayBuffer.load(path, VECTOR, ACTION, "cpu")
-    with pytest.raises(ValueError, match="has the tensors"):
-        DeviceReplayBuffer.load(path, SPACES["dict"], action, "cpu")
+    for other in (VECTOR, spaces.Box(-3, 3, (7,), np.float32), SPACES["dict"]):
+        with pytest.raises(
+            ValueError, match=r"holds transitions of observation_space Box\(-1.0, 1.0, \(7,\), float32\)"
+        ):
+            DeviceReplayBuffer.load(path, other, action, "cpu")
+    with pytest.raises(ValueError, match=r"holds transitions of action_space .*, but action_space is Discrete\(2\)"):
+        DeviceReplayBuffer.load(path, space, ACTION, "cpu")
     with pytest.raises(ValueError, match="holds transitions of 2 environments, but n_envs=3: go on with 2"):
-        DeviceReplayBuffer.load(path, VECTOR, action, "cpu", n_envs=3)
+        DeviceReplayBuffer.load(path, space, action, "cpu", n_envs=3)
+    with pytest.raises(ValueError, match="has frames of the keys"):
+        DeviceReplayBuffer.load(path, space, action, "cpu", optimize_memory_usage=True)
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_damaged_file_is_noticed(place: float, bit: int) -> None:
+    """Whichever bit of it was flipped."""
+    file = io.BytesIO()
+    source = stream(length=4, steps=4)
+    source.make(DeviceReplayBuffer, optimize_memory_usage=True).save(file)
+    content = bytearray(file.getvalue())
+    content[int(place * len(content))] ^= 1 << bit
+    try:
+        loaded = DeviceReplayBuffer.load(io.BytesIO(content), source.observation_space, source.action_space, "cpu")
+    except ValueError:
+        return
+    again = io.BytesIO()
+    loaded.save(again)
+    assert again.getvalue() == file.getvalue()  # it was a space
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -236,9 +257,10 @@ class TestModel:
         assert (back.replay_buffer.n_steps, back.replay_buffer.gamma) == (3, 0.7)
 
     @pytest.mark.parametrize("name", ["observations", "rewards"])
-    @pytest.mark.parametrize("options", [{}, {"optimize_memory_usage": True}], ids=["pairs", "once"])
+    @pytest.mark.parametrize("options", [{}, {"frame_stack": 2}], ids=["pairs", "frames"])
     def test_nan_in_a_file(self, tmp_path: Path, name: str, options: dict[str, Any]) -> None:
-        model = self.model(**options).learn(40)
+        env = VecFrameStack(DummyVecEnv([RandomEnv]), 2)
+        model = SoftAC("MlpPolicy", env, policy_kwargs=small(), replay_buffer_kwargs=options, **FAST).learn(40)
         ring, key = model.replay_buffer.storage.ring, name
         if name == "observations" and options:
             ring, key = model.replay_buffer.storage.frames[""].ring, "frames"
@@ -246,3 +268,98 @@ class TestModel:
         model.save_replay_buffer(tmp_path / "buffer")
         with pytest.raises(ValueError, match="from the loaded replay buffer"):
             model.load_replay_buffer(tmp_path / "buffer")
+
+    def test_how_it_is_drawn_from_is_the_models(self, tmp_path: Path) -> None:
+        """And where it is; priorities are read where both have them."""
+        prioritized = {"prioritized": True, "alpha": 1.0}
+        written = self.model(n_steps=3, replay_buffer_kwargs=prioritized).learn(50)
+        written.save_replay_buffer(tmp_path / "prioritized")
+        model = self.model(replay_buffer_kwargs={"memory_limit": "1GB", "storage_device": "cpu"})
+        model.load_replay_buffer(tmp_path / "prioritized")
+        buffer = model.replay_buffer
+        assert (buffer.n_steps, buffer.prioritized, buffer.memory_limit, buffer.storage_device) == (
+            1,
+            False,
+            "1GB",
+            "cpu",
+        )
+        model.learn(30).save_replay_buffer(tmp_path / "plain")
+        other = self.model(n_steps=2, gamma=0.5, replay_buffer_kwargs=prioritized)
+        other.load_replay_buffer(tmp_path / "plain")
+        assert (other.replay_buffer.n_steps, other.replay_buffer.gamma) == (2, 0.5)
+        other.learn(30)
+        other.load_replay_buffer(tmp_path / "prioritized")
+        weights = [each.replay_buffer._priorities.tree.weights for each in (written, other)]
+        np.testing.assert_array_equal(*weights)
+        with pytest.raises(ValueError, match=r"more than memory_limit=1\.00 KB"):
+            self.model(replay_buffer_kwargs={"memory_limit": "1KB"})
+
+    def test_a_subclass(self, tmp_path: Path) -> None:
+        model = self.model(replay_buffer_class=Labelled).learn(30)
+        model.replay_buffer.label = "mine"
+        assert copy.deepcopy(model.replay_buffer).label == "mine"
+        model.save_replay_buffer(tmp_path / "buffer")
+        model.replay_buffer.device = "meta"
+        assert model.replay_buffer.label == "mine"
+        model.load_replay_buffer(tmp_path / "buffer")
+        assert type(model.replay_buffer) is Labelled
+
+    @pytest.mark.parametrize("content", [b"", b"text", pickle.dumps({}), pickle.dumps(None)])
+    def test_what_is_no_replay_buffer_leaves_the_models(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "buffer.pkl").write_bytes(content)
+        model = self.model().learn(25)
+        kept = model.replay_buffer
+        with pytest.raises((ValueError, AssertionError)):
+            model.load_replay_buffer(tmp_path / "buffer.pkl")
+        assert model.replay_buffer is kept
+
+    def test_a_pickle_of_another_number_of_environments(self, tmp_path: Path) -> None:
+        sac = SAC("MlpPolicy", RandomEnv(), policy_kwargs=small(), **FAST).learn(30)
+        sac.save_replay_buffer(tmp_path / "buffer")
+        model = self.model(2)
+        kept = model.replay_buffer
+        with pytest.raises(ValueError, match="transitions of 1 environments, but n_envs=2: go on with 1"):
+            model.load_replay_buffer(tmp_path / "buffer")
+        assert model.replay_buffer is kept
+
+    def test_a_safetensors_file_comes_before_a_pickle(self, tmp_path: Path) -> None:
+        self.model().learn(30).save_replay_buffer(tmp_path / "buffer")
+        sac = SAC("MlpPolicy", RandomEnv(), policy_kwargs=small(), **FAST).learn(25)
+        sac.save_replay_buffer(tmp_path / "buffer")
+        model = self.model()
+        model.load_replay_buffer(tmp_path / "buffer")
+        assert model.replay_buffer.size() == 30
+
+
+class Labelled(DeviceReplayBuffer):
+    """Has an attribute of its own."""
+
+    label = "none"
+
+
+def test_arguments_of_numpys_types_are_saved(tmp_path: Path) -> None:
+    buffer = DeviceReplayBuffer(
+        np.int64(20),
+        spaces.Box(0, 255, (4, 6, 6), np.uint8),
+        ACTION,
+        "cpu",
+        np.int64(2),
+        np.bool_(True),
+        frame_stack=np.int64(4),
+        prioritized=np.bool_(True),
+        beta=(np.float32(0.5), 1),
+        n_steps=np.int64(2),
+        gamma=np.float32(0.5),
+    )
+    buffer.save(tmp_path / "buffer")
+    loaded = DeviceReplayBuffer.load(tmp_path / "buffer", buffer.observation_space, ACTION, "cpu")
+    assert (loaded.frame_stack, loaded.beta, loaded.n_steps, loaded.n_envs) == (4, (0.5, 1.0), 2, 2)
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.touch()
+    link.symlink_to(target)
+    stream().make(DeviceReplayBuffer).save(link)
+    assert link.is_symlink()
+    assert target.stat().st_size > 1000

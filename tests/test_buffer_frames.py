@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from sac_ext import DeviceReplayBuffer, SoftAC
 from sac_ext.buffers.ring import DeviceRing
 from sac_ext.buffers.storage import Storage
-from tests.catalogue import SMALL, SMALL_CNN, SMALL_DICT, RandomEnv
+from tests.catalogue import SMALL, SMALL_CNN, SMALL_DICT, RandomEnv, small
 from tests.compare import assert_same_models
 from tests.streams import assert_same_samples
 
@@ -27,7 +27,7 @@ ACTION = spaces.Discrete(2)
 
 class Frames:
     """
-    Stacks of tiny frames, of few values so that different frames are often equal. Episodes begin with zeros before
+    Stacks of small frames of two kinds, so that different frames are often equal. Episodes begin with zeros before
     their first frame (``VecFrameStack``), with that frame repeated (``FrameStackObservation``) or with anything; some
     are broken off without a word, as by a reset of the environment between two calls of ``learn``.
 
@@ -39,12 +39,13 @@ class Frames:
     def __init__(self, size: int, frame: tuple[int, ...], axis: int, seed: int) -> None:
         self.size, self.frame, self.axis = size, frame, axis
         self.rng = np.random.default_rng(seed)
+        self.pattern = self.rng.integers(1, 9, frame, np.uint8)
         shape = list(frame)
         shape[axis] *= size
         self.space = spaces.Box(0, 255, tuple(shape), np.uint8)
 
     def new(self) -> np.ndarray:
-        return self.rng.integers(0, 2, self.frame, np.uint8)
+        return np.full(self.frame, self.rng.integers(0, 2), np.uint8) * self.pattern
 
     def first(self) -> list[np.ndarray]:
         frame, older = self.new(), self.rng.integers(3)
@@ -85,7 +86,7 @@ cases = st.fixed_dictionaries(
         "seed": st.integers(0, 2**16),
     }
 )
-LAYOUTS = {"first": ((2, 3), 0), "last": ((3, 2), -1), "new-axis": ((1, 3, 2), 0)}
+LAYOUTS = {"first": ((4, 8), 0), "last": ((9, 4), -1), "new-axis": ((1, 5, 6), 0)}
 
 
 def pair(case: dict[str, Any], **options: Any) -> tuple[ReplayBuffer, DeviceReplayBuffer, list[tuple[Any, ...]]]:
@@ -246,6 +247,11 @@ def test_training_equals_sac_bit_for_bit(make_env: Any, policy: str, policy_kwar
 # ---------------------------------------------------------------- what is no stack
 
 
+def add_all(buffer: DeviceReplayBuffer, transitions: Iterator[tuple[Any, ...]]) -> None:
+    for transition in transitions:
+        buffer.add(*transition)
+
+
 def add_vectors(buffer: DeviceReplayBuffer, obs: Any, next_obs: Any) -> None:
     buffer.add(
         np.array([obs], np.float32), np.array([next_obs], np.float32), np.zeros(1, int), np.zeros(1), np.zeros(1), [{}]
@@ -275,3 +281,88 @@ def test_data_that_is_not_stacked() -> None:
 def test_arguments_that_do_not_fit(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DeviceReplayBuffer(10, spaces.Box(-1, 1, (4,), np.float32), ACTION, device="cpu", **options)
+
+
+# ---------------------------------------------------------------- what went wrong once
+
+
+def test_the_pool_goes_around_and_through_files() -> None:
+    """Episodes of one step: the pool grows beyond its first length, and its oldest frames are overwritten."""
+    case = {"size": 3, "layout": "first", "n_envs": 2, "length": 50, "steps": 400, "done": 1.0, "broken": 0, "seed": 3}
+    expected, actual, stream = pair(case)
+    pool = actual.storage.frames[""]
+    assert pool._pool_end > 3 * pool.pool.length > 3 * 64
+    assert_same_contents(expected, actual)
+    file = io.BytesIO()
+    actual.save(file)
+    file.seek(0)
+    loaded = DeviceReplayBuffer.load(file, actual.observation_space, ACTION, device="cpu")
+    for transition in stream[::-1]:
+        expected.add(*transition)
+        loaded.add(*transition)
+    assert_same_contents(expected, loaded)
+    live = loaded.storage.live()["observations/pool"]
+    assert live.end - live.first <= 3 * 2 * 55  # what is overwritten is given up
+
+
+def test_what_the_caller_does_to_its_arrays_later_changes_nothing() -> None:
+    frames = Frames(2, (1, 5, 6), 0, seed=0)
+    expected, actual = (
+        cls(10, frames.space, ACTION, device="cpu", **options)
+        for cls, options in ((ReplayBuffer, {}), (DeviceReplayBuffer, {"frame_stack": 2}))
+    )
+    for transition in frames.transitions(1, 8, 0.3, 0.0):
+        for buffer in (expected, actual):
+            copies = [np.array(each) for each in transition[:5]]
+            buffer.add(*copies, transition[5])
+            for array in copies[:2]:
+                array[:] = 99
+    assert_same_contents(expected, actual)
+
+
+def test_normalised_stacks() -> None:
+    """
+    SB3 takes the normalisation of an episode's last observation back, which rounds it: it no longer equals the frames
+    before it.
+    """
+    env = VecNormalize(VecFrameStack(DummyVecEnv([lambda: RandomEnv("vector")] * 2), 4))
+    model = SoftAC(
+        "MlpPolicy", env, replay_buffer_kwargs={"frame_stack": 4}, learning_starts=10, policy_kwargs=small(), seed=0
+    ).learn(100)
+    buffer = model.replay_buffer
+    assert buffer.dones.any()
+    batch = buffer._get_samples(np.arange(50))
+    np.testing.assert_array_equal(batch.next_observations[:, :9], batch.observations[:, 3:])
+
+
+@pytest.mark.parametrize("shape", [(3,), (6,), (100,)])
+def test_storing_once_never_takes_more(shape: tuple[int, ...]) -> None:
+    space = spaces.Box(-1, 1, shape, np.float32)
+    plain, once = (
+        DeviceReplayBuffer(1000, space, ACTION, device="cpu", optimize_memory_usage=value).nbytes
+        for value in (False, True)
+    )
+    assert once <= plain
+
+
+def test_very_short_episodes_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sac_ext.buffers.frames.NOTABLE", 1000)
+    frames = Frames(2, (1, 8, 8), 0, seed=0)
+    buffer = DeviceReplayBuffer(200, frames.space, ACTION, device="cpu", frame_stack=2)
+    with pytest.warns(UserWarning, match=r"episodes are so short that their last frames need 8\.19 KB beside the 17"):
+        add_all(buffer, frames.transitions(1, 100, 1.0, 0.0))
+
+
+def test_a_second_learn_ends_no_episode(recwarn: pytest.WarningsRecorder) -> None:
+    """SB3 would declare the last transition of the first one terminal, and warn of it."""
+
+    class Endless(RandomEnv):
+        def step(self, action: Any) -> Any:
+            observation, reward, _, _, info = super().step(action)
+            return observation, reward, False, False, info
+
+    model = SoftAC("CnnPolicy", Endless("image"), optimize_memory_usage=True, learning_starts=100, buffer_size=100)
+    model.learn(20).learn(20)
+    assert not model.replay_buffer.dones.any()
+    assert model.optimize_memory_usage
+    assert not recwarn.list

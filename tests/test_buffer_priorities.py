@@ -259,3 +259,106 @@ def test_draws_and_updates_do_not_wait_for_the_device() -> None:
         buffer.update_priorities(batch.indices, th.rand(16))
     with pytest.raises(AssertionError, match="_local_scalar_dense"), NoHostSync():
         th.rand(1).item()
+
+
+def test_errors_that_are_not_finite_change_nothing() -> None:
+    buffer = filled(6, alpha=1.0)
+    buffer.sample(4)
+    buffer.update_priorities(th.arange(3), th.tensor([1.0, 2.0, 3.0]))
+    before = buffer._priorities.tree.weights.clone()
+    buffer.update_priorities(th.arange(3), th.tensor([np.nan, np.inf, -np.inf]))
+    assert th.equal(buffer._priorities.tree.weights, before)
+    assert buffer._priorities.greatest.item() == pytest.approx(3.0, abs=1e-5)
+
+
+def test_what_was_never_added_gets_no_priority() -> None:
+    buffer = filled(3)
+    buffer.sample(4)
+    buffer.update_priorities(th.tensor([1, 7]), th.tensor([1.0, 1.0]))
+    assert buffer._priorities.tree.weights[3:].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("index", "errors"),
+    [
+        (th.arange(3), th.rand(2)),
+        (th.arange(2), th.rand(3)),
+        (th.arange(3), th.rand(3, 1)),
+        (th.zeros(1, 3, dtype=th.int64), th.rand(1, 3)),
+        (th.rand(3), th.rand(3)),
+    ],
+)
+def test_errors_of_another_shape_are_refused(index: th.Tensor, errors: th.Tensor) -> None:
+    buffer = filled(5)
+    buffer.sample(4)
+    before = buffer._priorities.tree.weights.clone()
+    with pytest.raises(ValueError, match=r"indices must be \(B,\) integers, with td_errors of the same shape"):
+        buffer.update_priorities(index, errors)
+    assert th.equal(buffer._priorities.tree.weights, before)
+
+
+def test_an_empty_buffer_has_no_priorities() -> None:
+    with pytest.raises(ValueError, match="the replay buffer is empty"):
+        filled(0).update_priorities(th.arange(1), th.rand(1))
+
+
+def test_new_transitions_of_several_environments() -> None:
+    """Exactly those that were written, also when they go once around the ring between two draws."""
+    buffer = filled(2, 5, n_envs=2, alpha=1.0)
+    for total in (2, 4, 7, 12, 30):
+        while buffer.storage.count < total:
+            add(buffer, buffer.storage.count)
+        buffer.sample(4)
+        written = np.zeros((5, 2), bool)
+        written[: min(total, 5)] = True
+        np.testing.assert_array_equal(buffer._priorities.tree.weights.numpy().reshape(5, 2) > 0, written)
+        buffer.update_priorities(th.arange(min(total, 5) * 2), th.full((min(total, 5) * 2,), 0.5))
+        add(buffer, buffer.storage.count)
+        buffer.sample(4)
+        new = (total % 5) * 2
+        weights = buffer._priorities.tree.weights.numpy()
+        np.testing.assert_allclose(weights[new : new + 2], 1.0, atol=1e-5)
+        assert (np.isclose(weights, 1.0)).sum() == 2
+
+
+def test_weights_are_relative_to_their_own_batch() -> None:
+    buffer = filled(10, alpha=1.0)
+    buffer.sample(1)
+    buffer.update_priorities(th.arange(10), th.arange(10) + 0.1)
+    for batch in buffer.sample_many(5, 2):
+        assert batch.weights.max() == 1
+        assert batch.weights.shape == (2, 1)
+
+
+def test_each_of_many_gradient_steps_draws_by_the_new_priorities() -> None:
+    buffer = filled(10)
+    batches = buffer.batches(3, 4)
+    for _ in range(3):
+        next(batches)
+        assert buffer._priorities._unanswered == 1
+        buffer.update_priorities(th.arange(2), th.rand(2))
+
+
+def test_training_moves_beta_and_is_not_warned_of() -> None:
+    options = {"replay_buffer_kwargs": {"prioritized": True, "beta": [0.5, 1.0]}}
+    model = SoftAC("MlpPolicy", RandomEnv(), policy_kwargs=small(), **options, **FAST).learn(PATIENCE + 50)
+    assert model.replay_buffer._progress_remaining == pytest.approx(0.0, abs=0.01)
+
+
+def test_the_update_weighs_its_critic_loss() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(), policy_kwargs=small(), **PRIORITIZED, **FAST).learn(40)
+    batch, ent_coef = model.replay_buffer.sample(16), th.tensor(0.1)
+    values = []
+    for factor in (1.0, 3.0):
+        th.manual_seed(0)
+        weighed = batch._replace(weights=factor * batch.weights)
+        values.append(model._update._critic_loss(weighed, ent_coef)[0].item())
+    assert values[1] == pytest.approx(3 * values[0])
+
+
+def test_priorities_count_in_the_bytes() -> None:
+    size = (1000, spaces.Box(-1, 1, (1,)), spaces.Discrete(2), "cpu")
+    plain, prioritized = DeviceReplayBuffer(*size), DeviceReplayBuffer(*size, prioritized=True)
+    prioritized.storage  # noqa: B018
+    tree = sum(level.nbytes for level in prioritized._priorities.tree._levels)
+    assert prioritized.nbytes - plain.nbytes == tree > 8000

@@ -24,6 +24,9 @@ from sac_ext.buffers.storage import Storage
 
 EMPTY = "the replay buffer is empty: add transitions before sampling, see learning_starts"
 
+# Attributes that are not saved as they are
+MADE_AGAIN = {"_storage", "_gather", "_priorities", "_notes"}
+
 SAVED_ARGUMENTS = (
     "optimize_memory_usage",
     "handle_timeout_termination",
@@ -56,7 +59,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     :param action_space: Action space; what SB3 supports
     :param device: where samples are delivered
     :param n_envs: Number of parallel environments
-    :param optimize_memory_usage: store each observation once instead of as next observation too. Unlike SB3's, it goes
+    :param optimize_memory_usage: store each observation once instead of as next observation too, where that takes less
+        memory. Unlike SB3's, it goes
         with ``handle_timeout_termination``, Dict observations and n-step returns, and gives the last observation of an
         episode, not the first one of the next.
     :param handle_timeout_termination: ``dones`` are 0 where the episode was cut off by a time limit
@@ -102,21 +106,21 @@ class DeviceReplayBuffer(ReplayBuffer):
         storage_device: str | th.device = "auto",
         memory_limit: int | str | None = None,
     ) -> None:
-        self._storage: Storage | None = None
+        self._storage: Storage | None = None  # before the base class sets the device, which moves the storage
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
         self.n_envs = arguments.integer_from("n_envs", n_envs, low=1)
         self.buffer_size = max(arguments.integer_from("buffer_size", buffer_size, low=1) // self.n_envs, 1)
-        self.optimize_memory_usage = bool(optimize_memory_usage)
-        self.handle_timeout_termination = bool(handle_timeout_termination)
+        self.optimize_memory_usage = arguments.boolean("optimize_memory_usage", optimize_memory_usage)
+        self.handle_timeout_termination = arguments.boolean("handle_timeout_termination", handle_timeout_termination)
         self.n_steps = arguments.integer_from("n_steps", n_steps, low=1)
         if n_steps > 1 and gamma is None:
             raise ValueError(f"n_steps={n_steps} needs gamma, the discount factor of the rewards that are summed")
         self.gamma = None if gamma is None else arguments.number_between("gamma", gamma, low=0, high=1)
         if soft_n_steps and n_steps == 1:
             raise ValueError("soft_n_steps=True needs n_steps > 1: there are no steps between without")
-        self.soft_n_steps = bool(soft_n_steps)
+        self.soft_n_steps = arguments.boolean("soft_n_steps", soft_n_steps)
         self.frame_stack_axis = arguments.choice("frame_stack_axis", frame_stack_axis, AXES)
-        self.prioritized = bool(prioritized)
+        self.prioritized = arguments.boolean("prioritized", prioritized)
         self.alpha = arguments.number_between("alpha", alpha, low=0, high=1)
         self.beta = parse_beta(beta)
         self._progress_remaining = 1.0
@@ -156,8 +160,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     @property
     def device(self) -> th.device:
         """
-        Where samples are delivered. Where it decides about the storage (``storage_device="auto"``), setting it moves
-        the transitions.
+        Where samples are delivered. Setting it moves the transitions along, by way of the host, where
+        ``storage_device`` is ``"auto"``.
         """
         return self._device
 
@@ -165,8 +169,14 @@ class DeviceReplayBuffer(ReplayBuffer):
     def device(self, device: th.device | str) -> None:
         before = getattr(self, "_device", None)
         self._device = get_device(device)
-        if self._storage is not None and self._device != before:
-            self.__setstate__(self.__getstate__())
+        if self._storage is None or before is None or self._device == before:
+            return
+        try:
+            state = self.__getstate__()
+            self.__setstate__(state)
+        except ValueError:  # it does not fit there
+            self._device = before
+            raise
 
     @property
     def storage(self) -> Storage:
@@ -256,7 +266,7 @@ class DeviceReplayBuffer(ReplayBuffer):
         if UNNAMED in layout.parts:
             values = [action, reward, done, obs, next_obs]
         else:
-            values = [action, reward, done, *(each[key] for key in layout.parts for each in (obs, next_obs))]
+            values = [action, reward, done, *self._by_key(obs, next_obs)]
         for index, field in enumerate(layout.fields):
             value = values[index]
             if value.__class__ is not np.ndarray or value.dtype is not field.usual or value.shape != field.shape:
@@ -276,6 +286,13 @@ class DeviceReplayBuffer(ReplayBuffer):
         if self.pos == self.buffer_size:
             self.full = True
             self.pos = 0
+
+    def _by_key(self, obs: Any, next_obs: Any) -> list[Any]:
+        for name, given in (("obs", obs), ("next_obs", next_obs)):
+            if not isinstance(given, Mapping) or not self._layout.parts.keys() <= given.keys():
+                keys = sorted(given) if isinstance(given, Mapping) else type(given).__name__
+                raise ValueError(f"{name} must be a dict with the keys {sorted(self._layout.parts)}, got {keys}")
+        return [each[key] for key in self._layout.parts for each in (obs, next_obs)]
 
     def _noted(self) -> list[np.ndarray]:
         if self._notes.keys() != self._layout.note_fields.keys():
@@ -381,12 +398,19 @@ class DeviceReplayBuffer(ReplayBuffer):
         Tell the errors of transitions that were drawn.
 
         :param indices: ``(B,)`` the ``indices`` of their batch
-        :param td_errors: ``(B,)`` one for each
-        :raises ValueError: if the buffer is not prioritised
+        :param td_errors: ``(B,)`` one for each; one that is not finite changes nothing
+        :raises ValueError: if the buffer is not prioritised or empty, or for another shape
         """
         if not self.prioritized:
             raise ValueError("update_priorities needs a replay buffer with prioritized=True")
-        self._priorities.update(indices, td_errors.to(self._placed))
+        if self.size() == 0:
+            raise ValueError(EMPTY)
+        if indices.ndim != 1 or indices.is_floating_point() or td_errors.shape != indices.shape:
+            raise ValueError(
+                "indices must be (B,) integers, with td_errors of the same shape, got shapes "
+                f"{tuple(indices.shape)} and {tuple(td_errors.shape)}, {indices.dtype} and {td_errors.dtype}"
+            )
+        self._priorities.update(indices.to(self._placed), td_errors.to(self._placed))
 
     def set_progress_remaining(self, progress_remaining: float) -> None:
         """
@@ -402,7 +426,15 @@ class DeviceReplayBuffer(ReplayBuffer):
 
         :param path: path, which gets the file whole or not at all, or a file object
         """
-        files.write(path, self._live(), self._description())
+        description = {
+            "buffer_size": self.buffer_size,
+            "n_envs": self.n_envs,
+            "observation_space": repr(self.observation_space),
+            "action_space": repr(self.action_space),
+            "arguments": {name: getattr(self, name) for name in SAVED_ARGUMENTS},
+            "contents": self._contents(),
+        }
+        files.write(path, self._live(), description)
 
     @classmethod
     def load(
@@ -412,41 +444,45 @@ class DeviceReplayBuffer(ReplayBuffer):
         action_space: spaces.Space[Any],
         device: th.device | str = "auto",
         n_envs: int | None = None,
-        storage_device: str | th.device = "auto",
-        memory_limit: int | str | None = None,
+        **options: Any,
     ) -> "DeviceReplayBuffer":
         """
         :param path: path, or a file object, written by :meth:`save` on any device
         :param observation_space: of the environment that goes on
         :param action_space: of the environment that goes on
-        :param device: as in the constructor, as are ``storage_device`` and ``memory_limit``
+        :param device: as in the constructor
         :param n_envs: how many environments go on; None for as many as in the file
-        :return: a replay buffer with the arguments of the one that was saved
-        :raises ValueError: if it is no such file, not a whole one, or of other spaces or another number of environments
+        :param options: arguments of the constructor that are not to be the file's: where transitions are stored
+            (``storage_device``, ``memory_limit``) and how they are drawn (``n_steps``, ``gamma``, ``prioritized``,
+            ``alpha``, ``beta``)
+        :return: a replay buffer with what was saved
+        :raises ValueError: if it is no such file, a damaged one, or of other spaces or another number of environments
         """
         with files.reader(path) as reader:
-            description = reader.description
-            if n_envs not in (None, description["n_envs"]):
+            saved = reader.description
+            if n_envs not in (None, saved["n_envs"]):
                 raise ValueError(
-                    f"{reader.path} holds transitions of {description['n_envs']} environments, but n_envs={n_envs}: "
-                    f"go on with {description['n_envs']}"
+                    f"{reader.path} holds transitions of {saved['n_envs']!r} environments, but n_envs={n_envs!r}: "
+                    f"go on with {saved['n_envs']!r}"
                 )
-            buffer = cls.__new__(cls)
-            places = {"device": device, "storage_device": storage_device, "memory_limit": memory_limit}
-            buffer._restore(description, observation_space, action_space, places, reader.read)
+            for name, space in (("observation_space", observation_space), ("action_space", action_space)):
+                if saved[name] != repr(space):
+                    raise ValueError(f"{reader.path} holds transitions of {name} {saved[name]}, but {name} is {space}")
+            buffer = cls(
+                saved["buffer_size"] * saved["n_envs"],
+                observation_space,
+                action_space,
+                device=device,
+                n_envs=saved["n_envs"],
+                **saved["arguments"] | options,
+            )
+            buffer._fill(saved["contents"], reader.read)
         return buffer
 
-    def _description(self) -> dict[str, Any]:
-        """:return: what ``_restore`` needs beside the rows, as JSON has it"""
-        return {
-            "buffer_size": self.buffer_size,
-            "n_envs": self.n_envs,
-            "arguments": {name: getattr(self, name) for name in SAVED_ARGUMENTS},
-            "pos": self.pos,
-            "full": self.full,
-            "storage": self.storage.counters(),
-            "priorities": self._priorities.counters() if self.prioritized else {},
-        }
+    def _contents(self) -> dict[str, Any]:
+        """:return: what ``_fill`` needs beside the rows, as JSON has it"""
+        storage = self.storage.counters()
+        return {"storage": storage, "priorities": self._priorities.counters() if self.prioritized else None}
 
     def _live(self) -> dict[str, Live]:
         live = self.storage.live()
@@ -454,38 +490,30 @@ class DeviceReplayBuffer(ReplayBuffer):
             live["priorities"] = self._priorities.live()
         return live
 
-    def _restore(
-        self,
-        description: dict[str, Any],
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        places: dict[str, Any],
-        read: Callable[[dict[str, Live]], None],
-    ) -> None:
-        n_envs, saved = description["n_envs"], description["arguments"]
-        buffer_size = description["buffer_size"] * n_envs
-        DeviceReplayBuffer.__init__(
-            self, buffer_size, observation_space, action_space, n_envs=n_envs, **places, **saved
-        )
-        self.pos, self.full = description["pos"], description["full"]
-        self.storage.restore(description["storage"])
-        if self.prioritized:
-            self._priorities.restore(description["priorities"])
-        live = self._live()
+    def _fill(self, contents: dict[str, Any], read: Callable[[dict[str, Live]], None]) -> None:
+        """
+        :param contents: what ``_contents`` gave
+        :param read: puts rows back
+        """
+        self.storage.restore(contents["storage"])
+        count = self.storage.count
+        self.pos, self.full = count % self.buffer_size, count >= self.buffer_size
+        live = self.storage.live()
+        if self.prioritized and contents["priorities"] is not None:
+            self._priorities.restore(contents["priorities"])
+            live["priorities"] = self._priorities.live()
         read(live)
-        if self.prioritized:
+        if "priorities" in live:
             self._priorities.read(live["priorities"])
 
     def __getstate__(self) -> dict[str, Any]:
-        places = {"device": str(self._device), "storage_device": self.storage_device, "memory_limit": self.memory_limit}
-        return {
-            "description": self._description(),
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "places": places,
-            "arrays": files.to_arrays(self._live()),
-        }
+        contents, arrays = self._contents(), files.to_arrays(self._live())
+        attributes = {name: value for name, value in vars(self).items() if name not in MADE_AGAIN}
+        return {"attributes": attributes, "contents": contents, "arrays": arrays}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        arrays = state.pop("arrays")
-        self._restore(**state, read=lambda live: files.from_arrays(live, arrays))
+        vars(self).update(state["attributes"])
+        self._storage = None
+        self._device = get_device(self._device)  # where there is none of the kind it had: the CPU
+        self._placed = self._place()
+        self._fill(state["contents"], lambda live: files.from_arrays(live, state["arrays"]))

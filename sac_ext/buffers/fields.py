@@ -28,7 +28,7 @@ class Field:
         :param value: one entry per environment; where there is one environment, also the entry alone
         :return: ``(E, *shape)``
         :raises ValueError: if it has another shape
-        :raises TypeError: if it has a type that cannot become the stored one without losing what it says
+        :raises TypeError: if it has a type of another kind than the stored one, such as floats for integers
         """
         array = np.asarray(value)
         if array.dtype is not self.usual:
@@ -46,7 +46,7 @@ class Field:
         integers = dtype.kind in "iu" and self.dtype.kind in "iu"
         if not integers and not np.can_cast(dtype, self.dtype, "same_kind"):
             raise TypeError(
-                f"{self.name} has dtype {dtype}, expected {self.dtype} or what becomes that without loss: give the "
-                "environment's space the dtype of what it returns"
+                f"{self.name} has dtype {dtype}, expected {self.dtype} or one of the same kind: convert it, or "
+                "give the environment's space the dtype of what it returns"
             )
         self.usual = dtype

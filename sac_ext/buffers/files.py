@@ -11,6 +11,7 @@ import os
 import shutil
 import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sac_ext.buffers.ring import Column, Live
 FORMAT = "sac_ext.DeviceReplayBuffer"
 VERSION = 1
 SUFFIX = ".safetensors"
+CHECKSUMS = "checksums"  # a last tensor with the CRC-32 of each of the others
 PIECE_BYTES = 64 * 2**20
 
 # https://github.com/huggingface/safetensors#format
@@ -71,14 +73,14 @@ def write(target: Source, parts: dict[str, Live], description: dict[str, Any]) -
     """
     :param target: path, or a file object open for writing
     :param parts: the rows to write, by name
-    :param description: what JSON has, to be given back by ``read_description``
+    :param description: what JSON has, which ``Reader.description`` gives back
     """
     if not isinstance(target, str | os.PathLike):
         _write(target, parts, description)
         return
-    path = Path(target)
+    path = Path(target).resolve()  # through a link, not in its place
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             _write(file, parts, description)
@@ -91,7 +93,8 @@ def write(target: Source, parts: dict[str, Live], description: dict[str, Any]) -
 
 
 def _write(file: Any, parts: dict[str, Live], description: dict[str, Any]) -> None:
-    metadata = {"format": FORMAT, "version": str(VERSION), "description": json.dumps(description)}
+    text = json.dumps(description | {"tensors": [name for name, *_ in _columns(parts)]})
+    metadata = {"format": FORMAT, "version": str(VERSION), "description": text, "checksum": _checksum(text.encode())}
     header: dict[str, Any] = {"__metadata__": metadata}
     offset = 0
     for name, live, column, _ in _columns(parts):
@@ -103,13 +106,28 @@ def _write(file: Any, parts: dict[str, Live], description: dict[str, Any]) -> No
             "data_offsets": [offset, offset + size],
         }
         offset += size
+    header[CHECKSUMS] = {
+        "dtype": "U32",
+        "shape": [len(header) - 1],
+        "data_offsets": [offset, offset + 4 * (len(header) - 1)],
+    }
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)
     file.write(LENGTH.pack(len(encoded)) + encoded)
+    checksums: list[int] = []
     for _, live, column, key in _columns(parts):
         stored = live.ring.stored(key)
+        checksum = 0
         for slots in _pieces(live, column):
-            file.write(np.ascontiguousarray(stored[slots].cpu().numpy()).reshape(-1).view(np.uint8))
+            piece = np.ascontiguousarray(stored[slots].cpu().numpy()).reshape(-1).view(np.uint8)
+            checksum = zlib.crc32(piece.data, checksum)
+            file.write(piece.data)
+        checksums.append(checksum)
+    file.write(np.array(checksums, "<u4").tobytes())
+
+
+def _checksum(data: bytes) -> str:
+    return f"{zlib.crc32(data):08x}"
 
 
 def _columns(parts: dict[str, Live]) -> Iterator[tuple[str, Live, Column, str]]:
@@ -130,33 +148,54 @@ class Reader:
     """
     An open file.
 
-    :raises ValueError: if it is no such file, or not a whole one
+    :param path: its name, for errors
+    :param file: what ``safe_open`` gave
+    :raises ValueError: if it was not written by ``write``, or by a newer one
     """
 
-    def __init__(self, path: str) -> None:
-        try:
-            file: Any = safe_open(path, framework="numpy")
-            metadata = file.metadata() or {}
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a whole replay buffer of DeviceReplayBuffer.save: {error}") from error
+    def __init__(self, path: str, file: Any) -> None:
+        metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path} is a safetensors file, but not one of DeviceReplayBuffer.save")
-        if int(metadata["version"]) > VERSION:
+        if metadata.get("version") != str(VERSION):
             raise ValueError(
-                f"{path} has version {metadata['version']} of its format, but this version of sac_ext reads up to "
+                f"{path} has version {metadata.get('version')} of its format, but this version of sac_ext reads "
                 f"{VERSION}: update sac_ext"
             )
+        text = metadata.get("description", "")
+        if metadata.get("checksum") != _checksum(text.encode()):
+            raise ValueError(f"{path} is damaged: its description is not the one that was written")
         self.path = path
-        self.description: dict[str, Any] = json.loads(metadata["description"])
         self._file = file
-        self._names = set(file.keys())
+        self.description: dict[str, Any] = json.loads(text)
 
-    def _check(self, parts: dict[str, Live]) -> None:
+    def read(self, parts: dict[str, Live]) -> None:
+        """
+        :param parts: the rows to fill, by name
+        :raises ValueError: if the file's tensors are not those of the parts (nothing has been read then), or damaged
+        """
+        names = self.description["tensors"]
+        checksums = dict(zip(names, self._tensor(CHECKSUMS)[:].tolist(), strict=True))
+        self._check(parts, set(names))
+        for name, live, column, key in _columns(parts):
+            checksum = _put_back(live, key, _pieces(live, column), self._tensor(name))
+            if checksum != checksums[name]:
+                raise ValueError(f"{self.path} is damaged: the contents of {name} are not those that were written")
+
+    def _tensor(self, name: str) -> Any:
+        """:return: what can be sliced"""
+        try:
+            return self._file.get_slice(name)
+        except SafetensorError as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
+
+    def _check(self, parts: dict[str, Live], names: set[str]) -> None:
         expected = {name: (live, column) for name, live, column, _ in _columns(parts)}
-        if self._names != set(expected):
-            raise ValueError(f"{self.path} has the tensors {sorted(self._names)}, expected {sorted(expected)}")
+        unread = {name for name in names if name.startswith("priorities/")}  # by a buffer without
+        if not expected.keys() <= names or names - expected.keys() - unread:
+            raise ValueError(f"{self.path} has the tensors {sorted(names)}, expected {sorted(expected)}")
         for name, (live, column) in expected.items():
-            stored = self._file.get_slice(name)
+            stored = self._tensor(name)
             shape, dtype = tuple(stored.get_shape()), stored.get_dtype()
             wanted = (live.end - live.first, live.ring.width, *column.shape)
             if shape != wanted or dtype != DTYPES[column.dtype.name]:
@@ -165,40 +204,43 @@ class Reader:
                     f"{DTYPES[column.dtype.name]}"
                 )
 
-    def read(self, parts: dict[str, Live]) -> None:
-        """
-        :param parts: the rows to fill, by name
-        :raises ValueError: if the file's tensors are not those of the parts; nothing has been read then
-        """
-        self._check(parts)
-        for name, live, column, key in _columns(parts):
-            _put_back(live, key, _pieces(live, column), self._file.get_slice(name))
 
-
-def _put_back(live: Live, key: str, pieces: Iterator[slice], source: Any) -> None:
+def _put_back(live: Live, key: str, pieces: Iterator[slice], source: Any) -> int:
     """
     :param source: the rows in order; what can be sliced
+    :return: their checksum
     """
-    stored, first = live.ring.stored(key), 0
+    stored, first, checksum = live.ring.stored(key), 0, 0
     for slots in pieces:
         end = first + slots.stop - slots.start
-        stored[slots] = th.from_numpy(np.array(source[first:end])).to(stored.device)
+        piece = np.array(source[first:end])
+        checksum = zlib.crc32(piece.reshape(-1).view(np.uint8).data, checksum)
+        stored[slots] = th.from_numpy(piece).to(stored.device)
         first = end
+    return checksum
 
 
 @contextlib.contextmanager
 def reader(source: Source) -> Iterator[Reader]:
     """
     :param source: path, or a file object open for reading
+    :raises ValueError: for what is no such file, and within the context for what does not fit together
     """
-    if isinstance(source, str | os.PathLike):
-        yield Reader(os.fspath(source))
+    if not isinstance(source, str | os.PathLike):
+        with tempfile.TemporaryDirectory() as folder:  # safetensors reads from paths only
+            copy = Path(folder, "replay_buffer" + SUFFIX)
+            with copy.open("wb") as file:
+                shutil.copyfileobj(source, file)
+            with reader(copy) as of_copy:
+                yield of_copy
         return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "replay_buffer" + SUFFIX)
-        with copy.open("wb") as file:
-            shutil.copyfileobj(source, file)
-        yield Reader(os.fspath(copy))
+    path = os.fspath(source)
+    try:
+        opened = safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole replay buffer of DeviceReplayBuffer.save: {error}") from error
+    with opened as file:
+        yield Reader(path, file)
 
 
 # ---------------------------------------------------------------- without a file

@@ -21,7 +21,7 @@ from sac_ext.buffers.storage import Storage
 
 ENTROPIES = "entropies"  # the column they are stored in
 
-BYTES_AT_ONCE = 8 * 2**20
+BYTES_AT_ONCE = 8 * 2**20  # as much as caches hold
 
 # Batches that are gathered together start where separate ones would: at multiples of 64 bytes, so of this many entries
 ALIGNMENT = 64
@@ -133,8 +133,8 @@ class Gather:
         if values is None or self.storage.device == self.device:
             return values
         if self.storage.pin:
-            values = values.pin_memory()
-        return values.to(self.device, non_blocking=True)
+            return values.pin_memory().to(self.device, non_blocking=True)
+        return values.to(self.device)
 
     def _deliver_observations(self, observations: dict[str, th.Tensor], env: VecNormalize | None) -> Any:
         normalized = normalize_observations(observations.get(UNNAMED, observations), env)

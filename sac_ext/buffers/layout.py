@@ -13,7 +13,7 @@ from gymnasium import spaces
 from sac_ext import arguments
 from sac_ext.buffers.fields import Field
 from sac_ext.buffers.files import DTYPES
-from sac_ext.buffers.frames import FrameStore, Stacking
+from sac_ext.buffers.frames import LINKS, FrameStore, Stacking
 from sac_ext.buffers.ring import Column
 
 UNNAMED = ""  # the key of observations that are no Dict
@@ -78,7 +78,7 @@ class Layout:
         for key, shape in shapes.items():
             space, suffix = subspaces[key], f"[{key!r}]" if key else ""
             column, size = Column(shape, _checked_dtype(f"obs{suffix}", space.dtype)), sizes[key]
-            stacked = once or size > 1
+            stacked = size > 1 or (once and column.nbytes > LINKS.nbytes)  # links would take more than a second copy
             self.parts[key] = ObservationPart(
                 column,
                 Stacking.of(f"obs{suffix}", size, frame_stack_axis, space, column) if stacked else None,
@@ -99,6 +99,7 @@ class Layout:
             Field("done", NUMBER, n_envs),
             *(field for part in self.parts.values() for field in (part.field, part.next_field)),
         ]
+        self.done_place = 2  # among the fields
         self.note_fields = {name: Field(name, NUMBER, n_envs) for name in notes}
 
     @property

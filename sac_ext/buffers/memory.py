@@ -21,7 +21,7 @@ def parse_bytes(name: str, value: Any) -> int:
     :param value: a number of bytes, or such as ``"8GB"`` or ``"512 MiB"``
     :raises ValueError: if it is neither, or not positive
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([KMGT]?i?B)?\s*", str(value), re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([KMGT]?i?B)?\s*", str(value), re.IGNORECASE)
     if isinstance(value, bool) or match is None or float(match[1]) <= 0:
         raise ValueError(f"{name} must be a positive number of bytes or a string such as '8GB', got {value!r}")
     return int(float(match[1]) * UNITS[(match[2] or "B").upper()])
@@ -43,7 +43,11 @@ def available_bytes(device: th.device) -> int:
 
 def exists(device: th.device) -> bool:
     """:return: whether torch can use it"""
-    return device.type != "cuda" or (device.index or 0) < th.cuda.device_count()
+    try:
+        th.empty(1, device=device)
+    except (RuntimeError, AssertionError):  # the latter where torch was built without that kind of device
+        return False
+    return True
 
 
 def parse_device(name: str, value: str) -> th.device:
@@ -73,6 +77,8 @@ def place(nbytes: int, requested: str, device: th.device, limit: int | None) -> 
     auto = requested == "auto"
     target = device if auto else parse_device("storage_device", requested)
     needed, host = format_bytes(nbytes), th.device("cpu")
+    if target.type == "cpu":
+        target = host  # not cpu:0
     if limit is not None and nbytes > limit:
         message = f"the replay buffer needs {needed}, more than memory_limit={format_bytes(limit)}"
     elif nbytes > (available := available_bytes(target)):

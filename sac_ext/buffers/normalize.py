@@ -26,9 +26,9 @@ def normalize_observations(observations: Observations, env: VecNormalize | None)
 
 
 def _normalize(observations: th.Tensor, statistics: Any, env: VecNormalize) -> th.Tensor:
-    mean = th.from_numpy(np.asarray(statistics.mean)).to(observations.device)
-    deviation = th.from_numpy(np.sqrt(np.asarray(statistics.var) + env.epsilon)).to(observations.device)
-    return ((observations - mean) / deviation).clamp_(-env.clip_obs, env.clip_obs).float()
+    mean = th.as_tensor(statistics.mean, device=observations.device)
+    deviation = th.as_tensor(np.sqrt(statistics.var + env.epsilon), device=observations.device)
+    return ((observations.to(mean.dtype) - mean) / deviation).clamp_(-env.clip_obs, env.clip_obs).float()
 
 
 def normalize_rewards(rewards: th.Tensor, env: VecNormalize | None) -> th.Tensor:

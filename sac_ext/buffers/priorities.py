@@ -35,7 +35,7 @@ class Priorities:
 
     A transition's priority is the absolute TD error of its last draw, or before its first one the greatest priority so
     far. It is drawn with probability ``P(i) = p_i^alpha / sum_k p_k^alpha`` (eq. 1), and its loss has the weight
-    ``(N P(i))^-beta``, divided by the greatest weight in the batch (section 3.4).
+    ``P(i)^-beta``, divided by the greatest weight in the batch (section 3.4; the number of transitions cancels out).
 
     :param length: L, rows in the buffer
     :param n_envs: E
@@ -75,9 +75,7 @@ class Priorities:
                 stacklevel=4,
             )
         index = self.tree.find(draws.shares(n, batch_size, self.greatest.device).flatten())
-        probability = self.tree.weights[index] / self.tree.total
-        transitions = min(count, self.length) * self.n_envs
-        weights = ((transitions * probability) ** -beta).view(n, batch_size)
+        weights = ((self.tree.weights[index] / self.tree.total) ** -beta).view(n, batch_size)
         return index, (weights / weights.amax(dim=1, keepdim=True)).flatten().float()
 
     def _add_rows(self, count: int) -> None:
@@ -90,11 +88,15 @@ class Priorities:
 
     def update(self, index: th.Tensor, td_errors: th.Tensor) -> None:
         """
+        Transitions that were never added keep no priority, and those whose error is not finite the one they have.
+
         :param index: ``(B,)``
         :param td_errors: ``(B,)``
         """
         self._unanswered = 0
-        weights = (td_errors.detach().to(self.greatest.dtype).abs() + EPSILON) ** self.alpha
+        errors, before = td_errors.detach().to(self.greatest.dtype).abs(), self.tree.weights[index]
+        known = (before > 0) & errors.isfinite()
+        weights = th.where(known, (errors + EPSILON) ** self.alpha, before)
         self.greatest = th.maximum(self.greatest, weights.max())
         self.tree.set(index, weights)
 

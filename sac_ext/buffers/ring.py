@@ -212,7 +212,9 @@ class DeviceRing(Ring):
             slot = (self._first + taken) % self.length
             rows = min(self._end - self._first - taken, self.length - slot)
             for name, tensor in self._tensors.items():
-                tensor[slot : slot + rows].copy_(self._stage[name][taken : taken + rows], non_blocking=True)
+                tensor[slot : slot + rows].copy_(
+                    self._stage[name][taken : taken + rows], non_blocking=self._copied is not None
+                )
             taken += rows
         if taken and self._copied is not None:
             self._copied.record(th.cuda.current_stream(self.device))

@@ -54,7 +54,8 @@ class Storage:
             (store, *(each.astype(store.stacking.column.dtype, copy=False) for each in values[place : place + 2]))
             for place, store in self._frame_fields.items()
         ]
-        words = [store.check(obs, next_obs) for store, obs, next_obs in pairs]
+        done = values[self.layout.done_place]
+        words = [store.check(obs, next_obs, done) for store, obs, next_obs in pairs]
         for (store, obs, next_obs), checked in zip(pairs, words, strict=True):
             store.write(obs, next_obs, checked)
         return [
