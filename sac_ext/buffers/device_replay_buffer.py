@@ -60,9 +60,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     :param device: where samples are delivered
     :param n_envs: Number of parallel environments
     :param optimize_memory_usage: store each observation once instead of as next observation too, where that takes less
-        memory. Unlike SB3's, it goes
-        with ``handle_timeout_termination``, Dict observations and n-step returns, and gives the last observation of an
-        episode, not the first one of the next.
+        memory. Unlike SB3's, it goes with ``handle_timeout_termination``, Dict observations and n-step returns, and
+        gives the last observation of an episode, not the first one of the next.
     :param handle_timeout_termination: ``dones`` are 0 where the episode was cut off by a time limit
     :param n_steps: sum the rewards of this many steps; samples then have ``discounts``. As in SB3's
         ``NStepReplayBuffer``, also for Dict observations
