@@ -297,12 +297,23 @@ def test_the_pool_goes_around_and_through_files() -> None:
     actual.save(file)
     file.seek(0)
     loaded = DeviceReplayBuffer.load(file, actual.observation_space, ACTION, device="cpu")
-    for transition in stream[::-1]:
+    for transition in stream[100::-1]:
         expected.add(*transition)
         loaded.add(*transition)
-    assert_same_contents(expected, loaded)
+        assert_same_contents(expected, loaded)
     live = loaded.storage.live()["observations/pool"]
     assert live.end - live.first <= 3 * 2 * 55  # what is overwritten is given up
+
+
+@pytest.mark.parametrize("seed", range(4))  # frames are of two kinds: a wrong one may look right
+def test_the_pool_grows_in_time(seed: int) -> None:
+    """A frame more in every other step, through its first length."""
+    case = {"size": 1, "layout": "first", "n_envs": 1, "length": 200, "steps": 0, "done": 1.0, "broken": 0, "seed": 3}
+    expected, actual, _ = pair(case)
+    for transition in Frames(1, (4, 8), 0, seed).transitions(1, 180, 1.0, 0.0):
+        expected.add(*transition)
+        actual.add(*transition)
+        assert_same_contents(expected, actual)
 
 
 def test_what_the_caller_does_to_its_arrays_later_changes_nothing() -> None:
