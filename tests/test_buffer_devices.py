@@ -28,24 +28,26 @@ VECTOR, ACTION = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
     stage_rows=st.integers(1, 5),
     reads=st.integers(0, 2**16),
     ahead=st.booleans(),
+    by_env=st.booleans(),
 )
 def test_staged_rows_are_neither_lost_nor_reordered(
-    rows: int, length: int, stage_rows: int, reads: int, ahead: bool
+    rows: int, length: int, stage_rows: int, reads: int, ahead: bool, by_env: bool
 ) -> None:
     """Whenever they are read in between; with the row after the newest one written ahead, as frames are."""
     columns = {"number": Column((2,), np.dtype(np.int64))}
     rng = np.random.default_rng(reads)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sac_ext.buffers.ring.STAGE_ROWS", stage_rows)
-        staged, direct = DeviceRing(columns, length, 3, th.device("cpu")), HostRing(columns, length, 3)
+        staged, direct = DeviceRing(columns, length, 3, by_env, th.device("cpu")), HostRing(columns, length, 3, by_env)
     for row in range(rows):
         for ring in (staged, direct):
             ring.write(row, [np.full((3, 2), row)])
             if ahead:
                 ring.write(row + 1, [np.full((3, 2), -row)])
         if rng.random() < 0.3:
-            index = th.from_numpy(rng.integers(0, 3 * length, 10))
-            assert th.equal(staged.gather("number", index), direct.gather("number", index))
+            rows, envs = (th.from_numpy(rng.integers(0, high, 10)) for high in (length, 3))
+            expected = direct.stored("number")[rows, envs]
+            assert all(th.equal(ring.gather("number", ring.index(rows, envs)), expected) for ring in (staged, direct))
     assert th.equal(staged.stored("number"), direct.stored("number"))
 
 

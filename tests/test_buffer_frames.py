@@ -125,7 +125,11 @@ def test_stacks_are_rebuilt(case: dict[str, Any], look_up: bool) -> None:
 @given(case=cases)
 def test_stacks_are_rebuilt_from_a_staged_store(case: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Storage, "_ring", lambda self, *args: DeviceRing(*args, self.device))
+        patch.setattr(
+            Storage,
+            "_ring",
+            lambda self, columns, length, width, by_env=False: DeviceRing(columns, length, width, by_env, self.device),
+        )
         expected, actual, _ = pair(case)
         assert_same_contents(expected, actual)
 

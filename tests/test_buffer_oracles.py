@@ -29,8 +29,8 @@ def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Every test runs on both kinds of storage: the host's, and the device's with the CPU as its device."""
     if request.param == "staged":
 
-        def ring(self: Storage, columns: Any, length: int, width: int) -> DeviceRing:
-            return DeviceRing(columns, length, width, self.device)
+        def ring(self: Storage, columns: Any, length: int, width: int, by_env: bool = False) -> DeviceRing:
+            return DeviceRing(columns, length, width, by_env, self.device)
 
         monkeypatch.setattr(Storage, "_ring", ring)
     return str(request.param)

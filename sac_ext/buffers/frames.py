@@ -149,8 +149,8 @@ class FrameStore:
         self.stacking = stacking
         self.n_envs = n_envs
         # S - 1 rows before the oldest, whose frames its stack needs, and one after the newest, for its next frame
-        self.ring = make_ring(self.row_columns(stacking), length + stacking.size, n_envs)
-        self.pool: Ring = make_ring({"frames": stacking.frame}, POOL_LENGTH, 1)
+        self.ring = make_ring(self.row_columns(stacking), length + stacking.size, n_envs, True)
+        self.pool: Ring = make_ring({"frames": stacking.frame}, POOL_LENGTH, 1, True)
         self._pool_first = self._pool_end = 0
         self._pool_use: deque[tuple[int, int]] = deque()  # (row, first frame in the pool) of rows that use it
         # of the newest row: its links, and its next observation, which an observation that continues it equals
@@ -296,9 +296,6 @@ class FrameStore:
         newest = self.count - 1
         return newest - (newest - entries.rows) % self.length
 
-    def _flat(self, rows: th.Tensor, envs: th.Tensor) -> th.Tensor:
-        return rows % self.ring.length * self.n_envs + envs
-
     def _frames(self, rows: th.Tensor, envs: th.Tensor, size: int, ahead: bool) -> th.Tensor:
         """
         :param rows: ``(B,)`` row numbers
@@ -310,7 +307,7 @@ class FrameStore:
         age = th.arange(size - 1, -1 - ahead, -1, device=rows.device)  # (size + ahead,)
         depth = self._gather_links(rows, envs, DEPTH)  # (B, 1)
         before = self._gather_links(rows - depth[:, 0], envs, BEFORE)
-        index = self._flat(rows[:, None] - th.minimum(age, depth), envs[:, None])  # (B, size + ahead)
+        index = self.ring.index(rows[:, None] - th.minimum(age, depth), envs[:, None])  # (B, size + ahead)
         frames = self.ring.gather("frames", index.flatten())
         missing = age > depth  # where the first frame stands so far
         if self.stacking.size > 1:
@@ -323,7 +320,7 @@ class FrameStore:
 
     def _gather_links(self, rows: th.Tensor, envs: th.Tensor, which: int) -> th.Tensor:
         """:return: ``(B, 1)``"""
-        return self.ring.gather("links", self._flat(rows, envs))[:, which : which + 1]
+        return self.ring.gather("links", self.ring.index(rows, envs))[:, which : which + 1]
 
     def _clear(self, frames: th.Tensor, mask: th.Tensor) -> th.Tensor:
         if self._look_up:

@@ -62,14 +62,25 @@ class Ring(ABC):
     :param columns: by name
     :param length: L
     :param width: E
+    :param by_env: entries of one environment lie side by side in memory, for those who gather several in a row
     """
 
     device: th.device
 
-    def __init__(self, columns: Columns, length: int, width: int) -> None:
+    def __init__(self, columns: Columns, length: int, width: int, by_env: bool) -> None:
         self.columns = dict(columns)
         self.length = length
         self.width = width
+        self.by_env = by_env
+
+    def index(self, rows: th.Tensor, envs: th.Tensor) -> th.Tensor:
+        """
+        :param rows: row numbers
+        :param envs: positions within the rows
+        :return: what ``gather`` takes
+        """
+        slots = rows % self.length
+        return envs * self.length + slots if self.by_env else slots * self.width + envs
 
     @abstractmethod
     def write(self, row: int, values: Sequence[Any]) -> None:
@@ -89,7 +100,7 @@ class Ring(ABC):
     @abstractmethod
     def gather(self, name: str, index: th.Tensor) -> th.Tensor:
         """
-        :param index: ``(N,)`` of entries, slot * E + position within the row
+        :param index: ``(N,)`` of entries, slot * E + position within the row, or as ``index`` gives it
         :return: ``(N, *shape)`` a copy, on the ring's device
         """
 
@@ -121,7 +132,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-MakeRing = Callable[[Columns, int, int], Ring]
+MakeRing = Callable[[Columns, int, int, bool], Ring]
 
 
 class HostRing(Ring):
@@ -133,15 +144,17 @@ class HostRing(Ring):
 
     device = th.device("cpu")
 
-    def __init__(self, columns: Columns, length: int, width: int, pin: bool = False) -> None:
-        super().__init__(columns, length, width)
+    def __init__(self, columns: Columns, length: int, width: int, by_env: bool = False, pin: bool = False) -> None:
+        super().__init__(columns, length, width, by_env)
         self.pin = pin
         # numpy's zeros take no memory until they are written to; torch's do
-        self.arrays = {name: np.zeros((length, width, *column.shape), column.dtype) for name, column in columns.items()}
-        self._arrays_in_order = list(self.arrays.values())
         self._entries = {
-            name: self.arrays[name].reshape(length * width, *column.shape) for name, column in columns.items()
+            name: np.zeros((length * width, *column.shape), column.dtype) for name, column in columns.items()
         }
+        lengths = (width, length) if by_env else (length, width)
+        arrays = {name: entries.reshape(*lengths, *entries.shape[1:]) for name, entries in self._entries.items()}
+        self.arrays = {name: array.swapaxes(0, 1) if by_env else array for name, array in arrays.items()}
+        self._arrays_in_order = list(self.arrays.values())
         self._torch_dtypes = {name: column.torch_dtype for name, column in columns.items()}
 
     def write(self, row: int, values: Sequence[Any]) -> None:
@@ -167,7 +180,7 @@ class HostRing(Ring):
         return out
 
     def allocated(self, length: int) -> "HostRing":
-        return HostRing(self.columns, length, self.width, self.pin)
+        return HostRing(self.columns, length, self.width, self.by_env, self.pin)
 
 
 class DeviceRing(Ring):
@@ -178,13 +191,16 @@ class DeviceRing(Ring):
     :param device: any that torch knows
     """
 
-    def __init__(self, columns: Columns, length: int, width: int, device: th.device) -> None:
-        super().__init__(columns, length, width)
+    def __init__(self, columns: Columns, length: int, width: int, by_env: bool, device: th.device) -> None:
+        super().__init__(columns, length, width, by_env)
         self.device = device
-        self._tensors = {
-            name: th.zeros((length, width, *column.shape), dtype=column.torch_dtype, device=device)
+        self._entries = {
+            name: th.zeros((length * width, *column.shape), dtype=column.torch_dtype, device=device)
             for name, column in columns.items()
         }
+        lengths = (width, length) if by_env else (length, width)
+        tensors = {name: entries.view(*lengths, *entries.shape[1:]) for name, entries in self._entries.items()}
+        self._tensors = {name: tensor.transpose(0, 1) if by_env else tensor for name, tensor in tensors.items()}
         row_bytes = max(1, self.nbytes // length)
         self._stage_rows = max(1, min(length, STAGE_ROWS, STAGE_BYTES // row_bytes))
         pin = device.type == "cuda"
@@ -226,10 +242,10 @@ class DeviceRing(Ring):
 
     def gather(self, name: str, index: th.Tensor) -> th.Tensor:
         self.flush()
-        return self._tensors[name].flatten(0, 1).index_select(0, index)
+        return self._entries[name].index_select(0, index)
 
     def allocated(self, length: int) -> "DeviceRing":
-        return DeviceRing(self.columns, length, self.width, self.device)
+        return DeviceRing(self.columns, length, self.width, self.by_env, self.device)
 
 
 @dataclass

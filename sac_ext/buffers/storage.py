@@ -33,10 +33,10 @@ class Storage:
                 self.frames[key] = FrameStore(part.stacking, layout.length, layout.n_envs, self._ring)
                 self._frame_fields[layout.fields.index(part.field)] = self.frames[key]
 
-    def _ring(self, columns: Mapping[str, Column], length: int, width: int) -> Ring:
+    def _ring(self, columns: Mapping[str, Column], length: int, width: int, by_env: bool = False) -> Ring:
         if self.device.type == "cpu":
-            return HostRing(columns, length, width, self.pin)
-        return DeviceRing(columns, length, width, self.device)
+            return HostRing(columns, length, width, by_env, self.pin)
+        return DeviceRing(columns, length, width, by_env, self.device)
 
     def write(self, values: Sequence[Any]) -> None:
         """
