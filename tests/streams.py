@@ -147,3 +147,17 @@ def assert_same_type(left: Any, right: Any, name: str) -> None:
 
 def _without_none(samples: Any) -> dict[str, Any]:
     return {name: value for name, value in samples._asdict().items() if value is not None}
+
+
+def add(buffer: Any, **changes: Any) -> None:
+    """One transition of three numbers and a discrete action, all zeros but for the changes."""
+    n_envs = buffer.n_envs
+    good = {
+        "obs": np.zeros((n_envs, 3), np.float32),
+        "next_obs": np.zeros((n_envs, 3), np.float32),
+        "action": np.zeros(n_envs, int),
+        "reward": np.zeros(n_envs),
+        "done": np.zeros(n_envs),
+        "infos": [{}] * n_envs,
+    }
+    buffer.add(**good | changes)

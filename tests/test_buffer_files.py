@@ -22,10 +22,9 @@ from sac_ext import DeviceReplayBuffer, SoftAC
 from sac_ext.buffers import files
 from sac_ext.buffers.ring import HostRing
 from tests.catalogue import RandomEnv, small
-from tests.streams import SPACES, Stream, assert_same_samples, stream, streams
+from tests.streams import SPACES, Stream, add, assert_same_samples, stream, streams
 
 FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "learning_starts": 20, "batch_size": 16, "buffer_size": 60}
-gpu = [pytest.mark.gpu, pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")]
 VECTOR, ACTION = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
 
 
@@ -66,19 +65,6 @@ def test_what_is_saved_comes_back(
         assert (loaded.pos, loaded.full) == (buffer.pos, buffer.full)
         for each in (buffer, loaded):
             source.but(seed=source.seed + 1).fill(each)
-
-
-def add(buffer: DeviceReplayBuffer, **changes: Any) -> None:
-    n_envs = buffer.n_envs
-    good = {
-        "obs": np.zeros((n_envs, 3), np.float32),
-        "next_obs": np.zeros((n_envs, 3), np.float32),
-        "action": np.zeros(n_envs, int),
-        "reward": np.zeros(n_envs),
-        "done": np.zeros(n_envs),
-        "infos": [{}] * n_envs,
-    }
-    buffer.add(**good | changes)
 
 
 def test_only_what_is_filled_is_saved(tmp_path: Path) -> None:
