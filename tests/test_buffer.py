@@ -14,7 +14,6 @@ from sac_ext import DeviceReplayBuffer
 from sac_ext.buffers import memory
 from tests.streams import SPACES, add, assert_same_samples, stream
 
-FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "learning_starts": 20, "batch_size": 16, "buffer_size": 60}
 VECTOR, ACTION = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
 
 
