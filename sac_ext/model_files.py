@@ -3,6 +3,7 @@
 import io
 import pathlib
 import pickle
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +16,7 @@ from sac_ext.buffers import DeviceReplayBuffer
 from sac_ext.buffers.files import SUFFIX, is_device_replay_buffer
 
 # Arguments of a replay buffer that are the model's where a file of it has others: where it is, and how it is drawn from
-NOT_THE_FILES = ("storage_device", "memory_limit", "n_steps", "gamma", "prioritized", "alpha", "beta")
+NOT_THE_FILES = ("storage_device", "memory_limit", "n_steps", "gamma", "soft_n_steps", "prioritized", "alpha", "beta")
 
 # Attributes that _setup_model makes out of the arguments: never saved, made again on load
 RESOLVED = (
@@ -87,9 +88,10 @@ class ModelFiles(OffPolicyAlgorithm):
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer that ``save_replay_buffer`` wrote, or a pickle of SB3's, whatever its suffix. Where it is
-        stored and how it is drawn from is the model's (``n_steps``, ``replay_buffer_kwargs``), the rest is the file's.
-        The model keeps the buffer it had where this fails.
+        Load a replay buffer that ``save_replay_buffer`` wrote, or a pickle of SB3's, whatever its suffix. The model
+        keeps the buffer it had where this fails. Where a ``DeviceReplayBuffer`` is stored and how it is drawn from is
+        the model's (``n_steps``, ``replay_buffer_kwargs``), the rest is the file's; a pickle of SB3's buffers gives a
+        buffer of SB3's, with a warning if the model's had n-step returns or priorities that it has not.
 
         :param path: Path to the file (without suffix: ``.safetensors``, or else ``.pkl``), or a file object
         :param truncate_last_traj: Whether the last trajectory counts as cut off where the file ends; with a pickle, for
@@ -122,6 +124,7 @@ class ModelFiles(OffPolicyAlgorithm):
         self.replay_buffer = buffer
 
     def _load_pickled_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate: bool) -> None:
+        before = getattr(self, "replay_buffer", None)
         try:
             if isinstance(path, str | pathlib.Path):
                 with open(path, "rb") as file:  # SB3 would leave it open where this fails
@@ -130,18 +133,41 @@ class ModelFiles(OffPolicyAlgorithm):
                 super().load_replay_buffer(path, truncate)
         except (pickle.UnpicklingError, EOFError) as error:
             raise ValueError(f"{path} is no replay buffer, neither in our format nor a pickle: {error}") from error
+        except AssertionError as error:  # SB3's
+            raise ValueError(f"{path} is no replay buffer that this model can have: {error}") from error
         buffer = self.replay_buffer
         assert buffer is not None
+        if isinstance(buffer, DeviceReplayBuffer):  # SB3's algorithms pickle it
+            copy = io.BytesIO()
+            buffer.save(copy)
+            copy.seek(0)
+            self.replay_buffer = before
+            self._load_device_replay_buffer(copy, truncate)
+            return
         if buffer.n_envs != self.n_envs:
             raise ValueError(
                 f"{path} holds transitions of {buffer.n_envs} environments, but n_envs={self.n_envs}: go on with "
                 f"{buffer.n_envs}"
             )
+        for name in ("observation_space", "action_space"):
+            theirs, ours = getattr(buffer, name), getattr(self, name)
+            if theirs != ours:
+                raise ValueError(f"{path} holds transitions of {name} {theirs}, but the model's is {ours}")
         _check_sb3s(buffer)
+        n_steps, prioritized = getattr(buffer, "n_steps", 1), getattr(before, "prioritized", False)
+        if n_steps != self.n_steps or prioritized:
+            warnings.warn(
+                f"the loaded replay buffer is SB3's {type(buffer).__name__}: it gives returns of {n_steps} steps "
+                f"(the model's n_steps is {self.n_steps}), without priorities (prioritized={prioritized})",
+                stacklevel=3,
+            )
 
     def n_step_arguments(self) -> dict[str, Any]:
         """:return: what a replay buffer has to know of n-step returns"""
-        return {"n_steps": self.n_steps, "gamma": self.gamma} if self.n_steps > 1 else {}
+        asked = self.replay_buffer_kwargs.get("n_steps", self.n_steps)
+        if self.n_steps not in (1, asked):
+            raise ValueError(f"n_steps={self.n_steps}, but replay_buffer_kwargs has n_steps={asked}: leave one out")
+        return {"n_steps": asked, "gamma": self.gamma} if asked != 1 else {}
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer"]

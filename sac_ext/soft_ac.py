@@ -38,6 +38,10 @@ SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
 ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy")
 
 
+# Of the DeviceReplayBuffer, and of none of SB3's
+OUR_OPTIONS = {"frame_stack", "prioritized", "alpha", "beta", "soft_n_steps", "storage_device", "memory_limit"}
+
+
 class SoftAC(ModelFiles):
     """
     Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also learns discrete actions.
@@ -238,6 +242,12 @@ class SoftAC(ModelFiles):
             self.replay_buffer_kwargs = {k: v for k, v in self.replay_buffer_kwargs.items() if k not in chosen}
         if self.replay_buffer_class is None:
             self.replay_buffer_class = DeviceReplayBuffer
+        foreign = sorted(OUR_OPTIONS & self.replay_buffer_kwargs.keys())
+        if foreign and self.replay_buffer_class.__module__.startswith("stable_baselines3."):
+            raise ValueError(
+                f"replay_buffer_kwargs has {', '.join(foreign)}, which {self.replay_buffer_class.__name__} does not "
+                "know: give replay_buffer_class=None for the DeviceReplayBuffer, also to load() a model of SAC's"
+            )
         if self.replay_buffer is None and issubclass(self.replay_buffer_class, DeviceReplayBuffer):
             self.replay_buffer = self.replay_buffer_class(
                 self.buffer_size,

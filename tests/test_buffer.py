@@ -256,3 +256,10 @@ def test_what_just_fits_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.place(100, "auto", HOST, 100) == HOST
     monkeypatch.setattr(th.cuda, "mem_get_info", lambda device: (1000, 2000))
     assert memory.available_bytes(CUDA) == 900
+
+
+@pytest.mark.filterwarnings("ignore:the replay buffer needs")
+def test_more_memory_than_there_is() -> None:
+    buffer = DeviceReplayBuffer(10**15, VECTOR, ACTION, device="cpu")
+    with pytest.raises(MemoryError, match=r"the replay buffer needs 44000\.00 TB. Choose a smaller buffer_size"):
+        add(buffer)

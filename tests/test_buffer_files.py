@@ -295,7 +295,7 @@ class TestModel:
         (tmp_path / "buffer.pkl").write_bytes(content)
         model = self.model().learn(25)
         kept = model.replay_buffer
-        with pytest.raises((ValueError, AssertionError)):
+        with pytest.raises(ValueError, match="is no replay buffer"):
             model.load_replay_buffer(tmp_path / "buffer.pkl")
         assert model.replay_buffer is kept
 
@@ -307,6 +307,41 @@ class TestModel:
         with pytest.raises(ValueError, match="transitions of 1 environments, but n_envs=2: go on with 1"):
             model.load_replay_buffer(tmp_path / "buffer")
         assert model.replay_buffer is kept
+
+    def test_a_pickle_of_other_spaces(self, tmp_path: Path) -> None:
+        sac = SAC("MlpPolicy", RandomEnv(actions="box-2d"), policy_kwargs=small(), **FAST).learn(30)
+        sac.save_replay_buffer(tmp_path / "buffer")
+        model = self.model()
+        kept = model.replay_buffer
+        with pytest.raises(ValueError, match=r"holds transitions of action_space Box\(.*, but the model's is"):
+            model.load_replay_buffer(tmp_path / "buffer")
+        assert model.replay_buffer is kept
+
+    def test_a_pickle_of_ours_is_drawn_from_as_the_model_does(self, tmp_path: Path) -> None:
+        td3 = TD3("MlpPolicy", RandomEnv(), policy_kwargs=small(), replay_buffer_class=DeviceReplayBuffer, **FAST)
+        td3.learn(30).save_replay_buffer(tmp_path / "buffer")
+        model = self.model(n_steps=3, replay_buffer_kwargs={"prioritized": True})
+        model.load_replay_buffer(tmp_path / "buffer")
+        assert (model.replay_buffer.n_steps, model.replay_buffer.prioritized) == (3, True)
+        np.testing.assert_array_equal(model.replay_buffer.rewards, td3.replay_buffer.rewards)
+        model.learn(30)
+
+    def test_a_pickle_of_sb3s_without_what_the_model_asked_for(self, tmp_path: Path) -> None:
+        SAC("MlpPolicy", RandomEnv(), policy_kwargs=small(), **FAST).learn(30).save_replay_buffer(tmp_path / "buffer")
+        for options in ({"n_steps": 3}, {"replay_buffer_kwargs": {"prioritized": True}}):
+            model = self.model(**options)
+            with pytest.warns(UserWarning, match="SB3's ReplayBuffer: it gives returns of 1 steps"):
+                model.load_replay_buffer(tmp_path / "buffer")
+
+    def test_entropies_are_the_models_too(self, tmp_path: Path) -> None:
+        soft = {"replay_buffer_kwargs": {"soft_n_steps": True}, "n_steps": 2}
+        self.model(**soft).learn(30).save_replay_buffer(tmp_path / "soft")
+        model = self.model()
+        model.load_replay_buffer(tmp_path / "soft")
+        assert not model.replay_buffer.soft_n_steps
+        model.learn(30).save_replay_buffer(tmp_path / "plain")
+        with pytest.raises(ValueError, match=r"expected .*transitions/entropies"):
+            self.model(**soft).load_replay_buffer(tmp_path / "plain")
 
     def test_a_safetensors_file_comes_before_a_pickle(self, tmp_path: Path) -> None:
         self.model().learn(30).save_replay_buffer(tmp_path / "buffer")

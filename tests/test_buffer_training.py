@@ -195,3 +195,23 @@ def test_a_reset_between_two_calls_of_learn_ends_the_returns() -> None:
     model.learn(10).learn(10)
     returns = model.replay_buffer._get_samples(np.arange(20)).rewards.flatten().tolist()
     assert returns == [3] * 8 + [2, 1] + [6] * 8 + [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"replay_buffer_class": ReplayBuffer, "replay_buffer_kwargs": {"prioritized": True}},
+            "has prioritized, which ReplayBuffer does not know: give replay_buffer_class=None",
+        ),
+        ({"n_steps": 3, "replay_buffer_kwargs": {"n_steps": 5}}, "n_steps=3, but replay_buffer_kwargs has n_steps=5"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SoftAC("MlpPolicy", RandomEnv(), **FAST, **options)
+
+
+def test_n_steps_may_be_given_to_the_buffer() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(), gamma=0.9, replay_buffer_kwargs={"n_steps": 3}, **FAST)
+    assert (model.replay_buffer.n_steps, model.replay_buffer.gamma) == (3, 0.9)

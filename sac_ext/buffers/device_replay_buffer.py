@@ -80,7 +80,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     :param storage_device: where transitions are stored: ``"auto"`` (the training device if they fit there, otherwise
         the host), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
     :param memory_limit: the most they may take there, in bytes or as ``"8GB"``; None for what is free
-    :raises ValueError: for an argument out of its range, or if the buffer does not fit
+    :raises ValueError: for an argument out of its range, or if the buffer does not fit; on the host, which hands
+        memory out as it is written to, only if it is more than ``memory_limit``, otherwise a warning says so
     :raises TypeError: for an argument of the wrong type, or a space whose type torch lacks
     """
 
@@ -115,9 +116,9 @@ class DeviceReplayBuffer(ReplayBuffer):
         if n_steps > 1 and gamma is None:
             raise ValueError(f"n_steps={n_steps} needs gamma, the discount factor of the rewards that are summed")
         self.gamma = None if gamma is None else arguments.number_between("gamma", gamma, low=0, high=1)
+        self.soft_n_steps = arguments.boolean("soft_n_steps", soft_n_steps)
         if soft_n_steps and n_steps == 1:
             raise ValueError("soft_n_steps=True needs n_steps > 1: there are no steps between without")
-        self.soft_n_steps = arguments.boolean("soft_n_steps", soft_n_steps)
         self.frame_stack_axis = arguments.choice("frame_stack_axis", frame_stack_axis, AXES)
         self.prioritized = arguments.boolean("prioritized", prioritized)
         self.alpha = arguments.number_between("alpha", alpha, low=0, high=1)
@@ -184,7 +185,11 @@ class DeviceReplayBuffer(ReplayBuffer):
             if self._placed.type == "cuda":
                 self._placed = self._place()  # there may be less left than when the buffer was created
             on_host_for_cuda = self._placed.type == "cpu" and self._device.type == "cuda"
-            self._storage = Storage(self._layout, self._placed, pin=on_host_for_cuda)
+            try:
+                self._storage = Storage(self._layout, self._placed, pin=on_host_for_cuda)
+            except MemoryError as error:
+                needed = memory.format_bytes(self.nbytes)
+                raise MemoryError(f"the replay buffer needs {needed}. {memory.SMALLER}: {error}") from error
             self._gather = Gather(
                 self._storage,
                 self._device,
@@ -452,8 +457,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         :param device: as in the constructor
         :param n_envs: how many environments go on; None for as many as in the file
         :param options: arguments of the constructor that are not to be the file's: where transitions are stored
-            (``storage_device``, ``memory_limit``) and how they are drawn (``n_steps``, ``gamma``, ``prioritized``,
-            ``alpha``, ``beta``)
+            (``storage_device``, ``memory_limit``) and how they are drawn (``n_steps``, ``gamma``, ``soft_n_steps``,
+            ``prioritized``, ``alpha``, ``beta``)
         :return: a replay buffer with what was saved
         :raises ValueError: if it is no such file, a damaged one, or of other spaces or another number of environments
         """

@@ -126,9 +126,9 @@ def _stack_sizes(frame_stack: int | Mapping[str, int], keys: set[str]) -> dict[s
     sizes = dict.fromkeys(keys, 1)
     if isinstance(frame_stack, Mapping):
         if not set(frame_stack) <= keys - {UNNAMED}:
+            known = sorted(keys - {UNNAMED}) or "which has none"
             raise ValueError(
-                f"frame_stack={dict(frame_stack)!r} must have keys of the observation space, "
-                f"{sorted(keys - {UNNAMED})}, or be a number"
+                f"frame_stack={dict(frame_stack)!r} must have keys of the observation space, {known}, or be a number"
             )
         sizes |= frame_stack
     else:

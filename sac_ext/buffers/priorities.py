@@ -24,8 +24,8 @@ def parse_beta(value: Any) -> tuple[float, float]:
     """
     pair = value if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
-        raise ValueError(f"beta must be a number or (start, end), got {value!r}")
-    start, end = (arguments.number_between("beta", each, low=0, high=1) for each in pair)
+        raise ValueError(f"beta must be a number or [start, end], got {value!r}")
+    start, end = (arguments.number_between("beta, a number or [start, end],", each, low=0, high=1) for each in pair)
     return start, end
 
 
