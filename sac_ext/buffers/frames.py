@@ -149,8 +149,8 @@ class FrameStore:
         self.stacking = stacking
         self.n_envs = n_envs
         # S - 1 rows before the oldest, whose frames its stack needs, and one after the newest, for its next frame
-        self.ring = make_ring(self.row_columns(stacking), length + stacking.size, n_envs, True)
-        self.pool: Ring = make_ring({"frames": stacking.frame}, POOL_LENGTH, 1, True)
+        self.ring = make_ring(self.row_columns(stacking), length + stacking.size, n_envs, by_env=True)
+        self.pool: Ring = make_ring({"frames": stacking.frame}, POOL_LENGTH, 1)
         self._pool_first = self._pool_end = 0
         self._pool_use: deque[tuple[int, int]] = deque()  # (row, first frame in the pool) of rows that use it
         # of the newest row: its links, and its next observation, which an observation that continues it equals

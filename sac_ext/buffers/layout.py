@@ -93,13 +93,14 @@ class Layout:
                 self.columns |= dict.fromkeys(pair_names(key), part.column)
         self.columns |= dict.fromkeys(("timeouts", *notes), NUMBER)
         # what add takes, in the order of the columns
+        done = Field("done", NUMBER, n_envs)
         self.fields = [
             Field("action", action, n_envs, action_space.shape),
             Field("reward", NUMBER, n_envs),
-            Field("done", NUMBER, n_envs),
+            done,
             *(field for part in self.parts.values() for field in (part.field, part.next_field)),
         ]
-        self.done_place = 2  # among the fields
+        self.done_place = self.fields.index(done)
         self.note_fields = {name: Field(name, NUMBER, n_envs) for name in notes}
 
     @property

@@ -5,16 +5,16 @@ that was ever written; row ``i`` lies in slot ``i % L``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch as th
 
-ALIGNMENT = 64
-HUGE = 2**20
+ALIGNMENT = 64  # in bytes, of what is gathered
+HUGE = 2**20  # from so many bytes on, memory is worth getting in huge pages
 
 STAGE_BYTES = 16 * 2**20
 STAGE_ROWS = 1024
@@ -90,12 +90,8 @@ class Ring(ABC):
         """
 
     @abstractmethod
-    def flush(self) -> None:
-        """Bring what was written to where it is read from."""
-
-    @abstractmethod
     def stored(self, name: str) -> th.Tensor:
-        """:return: ``(L, E, *shape)`` the column itself, flushed; what is written to it is kept"""
+        """:return: ``(L, E, *shape)`` the column itself; what is written to it is kept"""
 
     @abstractmethod
     def gather(self, name: str, index: th.Tensor) -> th.Tensor:
@@ -132,7 +128,11 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-MakeRing = Callable[[Columns, int, int, bool], Ring]
+class MakeRing(Protocol):
+    """Makes rings on the device that is meant."""
+
+    def __call__(self, columns: Columns, length: int, width: int, by_env: bool = False) -> Ring:
+        """The parameters are those of ``Ring``."""
 
 
 class HostRing(Ring):
@@ -161,9 +161,6 @@ class HostRing(Ring):
         slot = row % self.length
         for array, value in zip(self._arrays_in_order, values):  # noqa: B905  # strict costs a tenth of the time
             array[slot] = value
-
-    def flush(self) -> None:
-        """Nothing to do: writes go straight to where they are read from."""
 
     def stored(self, name: str) -> th.Tensor:
         return th.from_numpy(self.arrays[name])
@@ -214,7 +211,7 @@ class DeviceRing(Ring):
 
     def write(self, row: int, values: Sequence[Any]) -> None:
         if self._end == self._first or row - self._first >= self._stage_rows:
-            self.flush()
+            self._flush()
             self._first = row
             if self._copied is not None:
                 self._copied.synchronize()  # the stage may still be read by the last copy
@@ -222,7 +219,8 @@ class DeviceRing(Ring):
             array[row - self._first] = value
         self._end = row + 1
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
+        """Copy the stage to where it is read from."""
         taken = 0
         while self._first + taken < self._end:  # twice where the rows go over the ring's end
             slot = (self._first + taken) % self.length
@@ -237,11 +235,11 @@ class DeviceRing(Ring):
         self._first = self._end
 
     def stored(self, name: str) -> th.Tensor:
-        self.flush()
+        self._flush()
         return self._tensors[name]
 
     def gather(self, name: str, index: th.Tensor) -> th.Tensor:
-        self.flush()
+        self._flush()
         return self._entries[name].index_select(0, index)
 
     def allocated(self, length: int) -> "DeviceRing":
