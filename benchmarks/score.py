@@ -90,11 +90,17 @@ def main() -> None:
     parser.add_argument("--env", default="Pendulum-v1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--execution", help="how gradient steps run, see SoftAC; default: the entry's")
+    parser.add_argument("--steps", type=int, help="in the place of the entry's n_timesteps")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/score-ENV.jsonl")
     options = parser.parse_args()
     th.set_num_threads(1)
     config = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
     entry = config.get(options.env, config["default"])
+    if options.execution:
+        entry = entry | {"execution": options.execution}
+    if options.steps:
+        entry = entry | {"n_timesteps": options.steps}
     out = options.out or RESULTS / f"score-{options.env}.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = map(json.loads, out.read_text().splitlines() if out.exists() else [])

@@ -10,8 +10,7 @@ Shapes: ``B`` batch, ``C`` critics, ``N`` actions, ``D`` size of a Box action.
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any, ClassVar
@@ -23,7 +22,6 @@ from stable_baselines3.common.policies import ContinuousCritic
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.sac.policies import Actor
 from torch import nn
-from torch.distributions import Distribution
 from torch.nn import functional as F
 
 from sac_ext.networks import CategoricalActor, CategoricalCritic
@@ -96,17 +94,6 @@ class ActionHead(ABC):
         """
 
 
-@contextmanager
-def unvalidated_distributions() -> Iterator[None]:
-    """Without torch's checks of a distribution's parameters, each of which waits for the device."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
-
-
 @dataclass
 class SampledActions(ActionDistribution):
     """A continuous policy, known by one reparametrised action per observation."""
@@ -147,8 +134,7 @@ class BoxHead(ActionHead):
         return ContinuousCritic(**kwargs)
 
     def pi(self, actor: Any, obs: PyTorchObs) -> SampledActions:
-        with unvalidated_distributions():
-            actions, log_prob = actor.action_log_prob(obs)
+        actions, log_prob = actor.action_log_prob(obs)
         return SampledActions(actions, entropy=-log_prob.flatten())
 
     def q_taken(self, critic: nn.Module, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:

@@ -93,7 +93,7 @@ def actor_loss(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tens
     return -soft_value(q, entropy, ent_coef.detach()).mean()
 
 
-def ent_coef_loss(log_ent_coef: th.Tensor, entropy: th.Tensor, target_entropy: float) -> th.Tensor:
+def ent_coef_loss(log_ent_coef: th.Tensor, entropy: th.Tensor, target_entropy: th.Tensor | float) -> th.Tensor:
     """
     ``E_s[log alpha * (H(pi(.|s)) - target)]``: alpha grows while the entropy is below its target.
 
@@ -101,7 +101,7 @@ def ent_coef_loss(log_ent_coef: th.Tensor, entropy: th.Tensor, target_entropy: f
 
     :param log_ent_coef: ``(1,)``
     :param entropy: ``(B,)`` in nats; no gradient flows into it
-    :param target_entropy: in nats
+    :param target_entropy: ``()`` in nats
     :return: ``()``
     """
     return (log_ent_coef * (entropy - target_entropy).detach()).mean()

@@ -30,6 +30,7 @@ from sac_ext.metrics import MetricLog
 from sac_ext.model_files import ModelFiles
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
 from sac_ext.temperature import Temperature
+from sac_ext.torch_settings import PRECISIONS, matmul_precision, unvalidated_distributions
 from sac_ext.update import SoftUpdate
 
 SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
@@ -108,8 +109,12 @@ class SoftAC(ModelFiles):
     :param critic_reduction: ``"min"`` or ``"mean"`` over the critics; None for the default: min on Box, mean on
         Discrete
     :param max_grad_norm: clip the actor's and the critics' gradients, each to this norm; None for no limit
-    :param execution: how gradient steps run: ``"eager"``, or ``"auto"`` for the fastest mode known to match it, which
-        is eager in this version
+    :param execution: how gradient steps run: ``"eager"`` operation by operation, ``"compile"`` as one compiled graph,
+        ``"cuda_graph"`` as a graph captured on CUDA, or ``"auto"`` for the fastest mode known to match eager on the
+        device, which is eager in this version. All give the same parameters up to rounding; what a mode cannot do runs
+        eagerly, with a warning that says why
+    :param precision: of matrix products in float32 during gradient steps, see ``torch.set_float32_matmul_precision``:
+        ``"highest"``, ``"high"`` or ``"medium"``; None for what torch is set to
     :raises ValueError: for an argument out of its range, or on discrete actions a target entropy out of reach
     :raises TypeError: for an argument of the wrong type, or an action space without a policy
     """
@@ -165,6 +170,7 @@ class SoftAC(ModelFiles):
         critic_reduction: str | None = None,
         max_grad_norm: float | None = None,
         execution: str = "auto",
+        precision: str | None = None,
     ) -> None:
         super().__init__(
             policy,
@@ -207,6 +213,7 @@ class SoftAC(ModelFiles):
         self.critic_reduction = critic_reduction
         self.max_grad_norm = max_grad_norm
         self.execution = execution
+        self.precision = precision
 
         if _init_setup_model:
             self._setup_model()
@@ -230,7 +237,7 @@ class SoftAC(ModelFiles):
         self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
         self._create_ent_coef()
         self._apply_learning_rates()
-        self._update = SoftUpdate(**self._update_state())
+        self._update = SoftUpdate(target_entropy=th.zeros((), device=self.device), **self._update_state())
         self._run_step = execution_mode(self.execution)(self._update)
 
     def _create_replay_buffer(self) -> None:
@@ -280,6 +287,8 @@ class SoftAC(ModelFiles):
         if self.max_grad_norm is not None:
             arguments.positive_number("max_grad_norm", self.max_grad_norm)
         execution_mode(self.execution)
+        if self.precision is not None:
+            arguments.choice("precision", self.precision, PRECISIONS)
         self._parse_ent_coef()
         self._setup_lr_schedule()
 
@@ -382,7 +391,7 @@ class SoftAC(ModelFiles):
         """:return: ``(n_envs,)`` in nats, at the observations acted on last"""
         assert self._last_obs is not None
         observations, _ = self.policy.obs_to_tensor(self._last_obs)
-        with th.no_grad():
+        with th.no_grad(), unvalidated_distributions():
             entropies: np.ndarray = self.head.pi(self.actor, observations).entropy.cpu().numpy()
         return entropies
 
@@ -400,17 +409,18 @@ class SoftAC(ModelFiles):
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()
         log = MetricLog()
-        for gradient_step, batch in enumerate(self._batches(gradient_steps, batch_size)):
-            if self.device.type == "cpu":
-                finite.check_batch(batch)
-            self._n_updates += 1
-            update_actor = self._n_updates % self.policy_delay == 0
-            update_target = gradient_step % self.target_update_interval == 0  # counted within this call, as in SB3
-            measured = self._run_step(batch, update_actor=update_actor, update_target=update_target)
-            log.add(measured.metrics)
-            if measured.td_errors is not None:
-                assert isinstance(self.replay_buffer, DeviceReplayBuffer)
-                self.replay_buffer.update_priorities(batch.indices, measured.td_errors)
+        with unvalidated_distributions(), matmul_precision(self.precision):
+            for gradient_step, batch in enumerate(self._batches(gradient_steps, batch_size)):
+                if self.device.type == "cpu":
+                    finite.check_batch(batch)
+                self._n_updates += 1
+                update_actor = self._n_updates % self.policy_delay == 0
+                update_target = gradient_step % self.target_update_interval == 0  # counted within this call, as in SB3
+                measured = self._run_step(batch, update_actor, update_target)
+                log.add(measured.metrics)
+                if measured.td_errors is not None:
+                    assert isinstance(self.replay_buffer, DeviceReplayBuffer)
+                    self.replay_buffer.update_priorities(batch.indices, measured.td_errors)
         self._record(log)
 
     def _batches(self, n: int, batch_size: int) -> Iterator[Any]:
@@ -445,6 +455,8 @@ class SoftAC(ModelFiles):
             self.ent_coef_tensor.fill_(self.temperature.fixed_value(self._current_progress_remaining))
         for name, value in self._update_state().items():
             setattr(self._update, name, value)
+        self._update.target_entropy.fill_(self.temperature.target_nats)
+        self._run_step.refresh()
 
     def _update_state(self) -> dict[str, Any]:
         return {
@@ -453,7 +465,6 @@ class SoftAC(ModelFiles):
             "log_ent_coef": self.log_ent_coef,
             "ent_coef_optimizer": self.ent_coef_optimizer,
             "ent_coef_tensor": getattr(self, "ent_coef_tensor", None),
-            "target_entropy": self.temperature.target_nats,
             "log_ent_coef_bounds": self.temperature.log_bounds,
             "gamma": self.gamma,
             "tau": self.tau,

@@ -4,14 +4,14 @@ No replay buffer, no logger, no transfer to the host: what a step measured stays
 Shapes: ``B`` batch, ``C`` critics.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch as th
-from stable_baselines3.common.utils import polyak_update
-from torch import nn
+from torch.nn.utils import get_total_norm
 
-from sac_ext import losses
+from sac_ext import losses, optimizers
 from sac_ext.heads import ActionHead
 from sac_ext.metrics import Metrics
 
@@ -37,7 +37,7 @@ class SoftUpdate:
     :param log_ent_coef: ``(1,)`` logarithm of the learned coefficient, or None where it is fixed
     :param ent_coef_optimizer: its optimizer, or None where it is fixed
     :param ent_coef_tensor: ``()`` the fixed coefficient, or None where it is learned
-    :param target_entropy: in nats; not a number where the coefficient is fixed
+    :param target_entropy: ``()`` in nats, on the device; not a number where the coefficient is fixed
     :param log_ent_coef_bounds: ``log_ent_coef`` is clamped into these after its step, or None
     :param gamma: discount factor, for batches that bring no discounts of their own
     :param tau: share of the critics in the new target critics
@@ -47,6 +47,7 @@ class SoftUpdate:
     :param use_sde: draw a new gSDE exploration matrix at every step
     :param batch_norm_stats: running statistics of the critics, copied to the targets with each target update
     :param batch_norm_stats_target: those of the target critics
+    :param apply: how gradients become a step
     """
 
     policy: Any
@@ -54,7 +55,7 @@ class SoftUpdate:
     log_ent_coef: th.Tensor | None
     ent_coef_optimizer: th.optim.Optimizer | None
     ent_coef_tensor: th.Tensor | None
-    target_entropy: float
+    target_entropy: th.Tensor
     log_ent_coef_bounds: tuple[float, float] | None
     gamma: float
     tau: float
@@ -64,6 +65,26 @@ class SoftUpdate:
     use_sde: bool
     batch_norm_stats: list[th.Tensor]
     batch_norm_stats_target: list[th.Tensor]
+    apply: optimizers.Apply = optimizers.own_step
+
+    def all_optimizers(self) -> list[th.optim.Optimizer]:
+        """:return: all that a step may use"""
+        found = [self.policy.actor.optimizer, self.policy.critic.optimizer]
+        return found if self.ent_coef_optimizer is None else [*found, self.ent_coef_optimizer]
+
+    def constants(self) -> tuple[Any, ...]:
+        """:return: what is part of a graph of this step besides tensors: with other numbers it needs another graph"""
+        return (
+            id(self.policy),
+            *map(id, self.all_optimizers()),
+            self.log_ent_coef_bounds,
+            self.gamma,
+            self.tau,
+            self.entropy_in_critic,
+            self.critic_reduction,
+            self.max_grad_norm,
+            self.use_sde,
+        )
 
     def __call__(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         """
@@ -95,8 +116,8 @@ class SoftUpdate:
             metrics["actor_loss"] = self._descend(loss, self.policy.actor.optimizer, self.max_grad_norm)
 
         if update_target:
-            polyak_update(self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau)
-            polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
+            _polyak_update(self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau)
+            _polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
         return Measured(metrics, td_errors)
 
     def _ent_coef(self) -> th.Tensor:
@@ -124,14 +145,29 @@ class SoftUpdate:
             return losses.critic_loss(q_taken, target), None
         return losses.critic_loss(q_taken, target, weights.flatten()), losses.td_errors(q_taken, target)
 
-    @staticmethod
-    def _descend(loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
+    def _descend(self, loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
         """Step ``optimizer`` down ``loss``; gradients are computed for its own parameters and for no others."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-        optimizer.zero_grad()
+        parameters = optimizers.trainable(optimizer)
+        gradients: optimizers.Gradients = ()
         if parameters:
-            loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
-            if max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-        optimizer.step()
+            gradients = th.autograd.grad(loss, parameters, allow_unused=True)
+        if max_grad_norm is not None:
+            gradients = _clip(gradients, max_grad_norm)
+        self.apply(optimizer, gradients)
         return loss.detach()
+
+
+def _clip(gradients: optimizers.Gradients, max_norm: float) -> optimizers.Gradients:
+    """``torch.nn.utils.clip_grad_norm_`` on gradients that are not on their parameters."""
+    norm = get_total_norm([gradient for gradient in gradients if gradient is not None])
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    return [None if gradient is None else gradient * scale for gradient in gradients]
+
+
+@th.no_grad()
+def _polyak_update(params: Iterable[th.Tensor], target_params: Iterable[th.Tensor], tau: float) -> None:
+    """SB3's ``polyak_update`` to the bit, in two calls for all parameters."""
+    sources, targets = list(params), list(target_params)
+    if sources:
+        th._foreach_mul_(targets, 1 - tau)
+        th._foreach_add_(targets, sources, alpha=tau)

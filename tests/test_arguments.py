@@ -125,7 +125,7 @@ def test_one_learning_rate_as_a_linear_string() -> None:
         ({"entropy_in_critic": -0.1}, "entropy_in_critic must be between 0 and 1"),
         ({"critic_reduction": "max"}, "critic_reduction must be one of 'min', 'mean', got 'max'"),
         ({"max_grad_norm": 0}, "max_grad_norm must be greater than 0"),
-        ({"execution": "jit"}, "execution must be one of 'auto', 'eager', got 'jit'"),
+        ({"execution": "jit"}, "execution must be one of 'auto', 'eager', 'compile', 'cuda_graph', got 'jit'"),
         ({"tau": 1.5}, "tau must be between 0 and 1"),
         ({"gamma": -0.1}, "gamma must be between 0 and 1"),
         ({"batch_size": 0}, "batch_size must be >= 1"),

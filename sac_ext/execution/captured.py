@@ -1,0 +1,158 @@
+"""The whole gradient step as a CUDA graph: captured once, replayed without the host."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch as th
+
+from sac_ext.execution.compiled import Compiled
+from sac_ext.execution.graphable import summary
+from sac_ext.update import Measured, SoftUpdate
+
+WARM_UP = 3
+"""Steps of each kind that run before one is captured: they compile, and let libraries allocate what they keep."""
+
+Replay = Callable[[], None]
+Capture = Callable[[Callable[[], Measured]], tuple[Measured, Replay]]
+
+
+class Graph(NamedTuple):
+    """
+    A captured step. What it reads and writes stays where it was when it was captured.
+
+    :param batch: tensors that a replay reads its transitions from
+    :param measured: what a replay writes
+    :param replay: run it
+    """
+
+    batch: list[th.Tensor]
+    measured: Measured
+    replay: Replay
+
+
+def cuda_capture(step: Callable[[], Measured]) -> tuple[Measured, Replay]:
+    """
+    :param step: work on the current CUDA device that never waits for it
+    :return: what it measures, of no value yet, and what does the work and fills it
+    """
+    graph = th.cuda.CUDAGraph()
+    with th.cuda.graph(graph):
+        measured = step()
+    return measured, graph.replay
+
+
+class Captured(Compiled):
+    """
+    The compiled step, or the eager one where it cannot be compiled, captured as a CUDA graph. Between two replays the
+    host copies the next batch into place and takes a copy of what was measured, both queued on the device: it never
+    waits.
+
+    A step is captured anew for another batch size, and when numbers that are part of it (``tau``, ``gamma`` and the
+    like) or the tensors it works on have been exchanged. Learning rates and the entropy target may change freely.
+
+    :param update: the gradient step
+    :param capture: how steps are captured
+    :param device_type: where
+    """
+
+    name = "cuda_graph"
+
+    def __init__(self, update: SoftUpdate, capture: Capture = cuda_capture, device_type: str = "cuda") -> None:
+        super().__init__(update)
+        self._capture = capture
+        self._device_type = device_type
+        self._compiles = True
+        self._graphs: dict[Any, Graph] = {}
+        self._steps_before: dict[Any, int] = {}
+        self._made_for: Any = None
+
+    def refresh(self) -> None:
+        super().refresh()
+        device = self.update.target_entropy.device
+        if device.type != self._device_type:
+            self._in_the_way = f"it is for models on {self._device_type}, and this one is on {device}"
+        if self._in_the_way is not None:
+            return
+        made_for = self._what_a_graph_holds()
+        if made_for != self._made_for:
+            self._graphs.clear()
+            self._steps_before.clear()
+            self._made_for = made_for
+
+    def _what_a_graph_holds(self) -> Any:
+        update = self.update
+        states = [state for optimizer in update.all_optimizers() for state in optimizer.state.values()]
+        tensors = [tensor for state in states for tensor in state.values()]
+        tensors += [*update.policy.parameters(), *update.policy.buffers()]
+        tensors += filter(lambda tensor: tensor is not None, (update.log_ent_coef, update.ent_coef_tensor))
+        groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
+        settings = [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]
+        return update.constants(), repr(settings), [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
+
+    def _run(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
+        tensors = _tensors_of(batch)
+        kind = (update_actor, update_target, *(_shape(tensor) for tensor in tensors))
+        if kind not in self._graphs:
+            done = self._steps_before.get(kind, 0)
+            if done < WARM_UP:
+                self._steps_before[kind] = done + 1
+                return self._beside_the_current_stream(batch, update_actor, update_target)
+            self._graphs[kind] = self._make_graph(batch, update_actor, update_target)
+        graph = self._graphs[kind]
+        th._foreach_copy_(graph.batch, tensors)
+        graph.replay()
+        metrics, td_errors = graph.measured
+        names, values = list(metrics), th.stack(list(metrics.values()))  # a copy, which the next replay leaves alone
+        return Measured(
+            dict(zip(names, values.unbind(), strict=True)), None if td_errors is None else td_errors.clone()
+        )
+
+    def _make_graph(self, batch: Any, update_actor: bool, update_target: bool) -> Graph:
+        place = _copy(batch)
+        measured, replay = self._capture(lambda: self._body(place, update_actor, update_target))
+        return Graph(_tensors_of(place), measured, replay)
+
+    def _beside_the_current_stream(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
+        """As torch asks for before a capture."""
+        if self._device_type != "cuda":
+            return self._body(batch, update_actor, update_target)
+        stream = th.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(th.cuda.current_stream())
+        with th.cuda.stream(stream):
+            measured = self._body(batch, update_actor, update_target)
+        th.cuda.current_stream().wait_stream(stream)
+        return measured
+
+    def _body(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
+        if self._compiles:
+            try:
+                return super()._run(batch, update_actor, update_target)
+            except Exception as error:  # whatever it is: a step that is wrong itself fails again below
+                self._compiles = False
+                warnings.warn(
+                    f"execution={self.name!r} captures gradient steps that are not compiled: {summary(error)}",
+                    stacklevel=2,
+                )
+        return self.update(batch, update_actor, update_target)
+
+
+def _tensors_of(batch: Any) -> list[th.Tensor]:
+    """:return: those of a named tuple whose parts are tensors, dicts of tensors or None"""
+    parts = [part.values() if isinstance(part, dict) else [part] for part in batch]
+    return [tensor for part in parts for tensor in part if tensor is not None]
+
+
+def _copy(batch: Any) -> Any:
+    """:return: the same, in tensors of its own"""
+
+    def own(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: own(value) for key, value in part.items()}
+        return None if part is None else part.clone()
+
+    return type(batch)(*map(own, batch))
+
+
+def _shape(tensor: th.Tensor) -> tuple[th.Size, th.dtype]:
+    return tensor.shape, tensor.dtype

@@ -1,0 +1,513 @@
+"""Every execution mode does what eager does."""
+
+import copy
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any
+
+import pytest
+import torch as th
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.utils import set_random_seed
+from torch.testing import assert_close
+
+from sac_ext import SoftAC
+from sac_ext.execution import compiled, products
+from sac_ext.execution.captured import WARM_UP, Captured
+from sac_ext.torch_settings import matmul_precision
+from sac_ext.update import Measured
+from tests.catalogue import ACTIONS, OBSERVATIONS, SMALL, RandomEnv, small_networks
+from tests.compare import assert_equal
+
+needs_cuda = pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
+TRACEABLE = [name for name in OBSERVATIONS if name != "discrete"]
+
+
+def ready(
+    execution: str, actions: str = "box", observations: str = "vector", device: str = "cpu", **kwargs: Any
+) -> SoftAC:
+    """A model with 60 random transitions, before its first update."""
+    options: dict[str, Any] = {
+        "seed": 0,
+        "learning_starts": 60,
+        "buffer_size": 500,
+        "policy_kwargs": small_networks(observations),
+        "batch_size": 16,
+    }
+    env = RandomEnv(observations, actions)
+    policy = OBSERVATIONS[observations][1]
+    model = SoftAC(policy, env, execution=execution, device=device, **options | kwargs)
+    model.learn(60)
+    model.set_logger(configure(None, []))
+    return model
+
+
+def train(model: SoftAC, steps: int = 50, at_once: int = 5) -> SoftAC:
+    set_random_seed(1)
+    for _ in range(steps // at_once):
+        model.train(gradient_steps=at_once, batch_size=16)
+    return model
+
+
+def assert_close_models(expected: SoftAC, actual: SoftAC, rtol: float = 1e-3, atol: float = 1e-5) -> None:
+    """Parameters, targets, optimizer states and coefficient, within what single precision allows after some steps."""
+    left, right = expected.get_parameters(), actual.get_parameters()
+    assert left.keys() == right.keys()
+    for name in left:
+        if name == "policy":
+            assert_close(dict(left[name]), dict(right[name]), rtol=rtol, atol=atol)
+        else:
+            assert left[name]["state"].keys() == right[name]["state"].keys()
+            for key, state in left[name]["state"].items():
+                assert_close(right[name]["state"][key], state, rtol=rtol, atol=atol)
+    for name in expected._get_torch_save_params()[1]:
+        assert_close(getattr(actual, name), getattr(expected, name), rtol=rtol, atol=atol)
+
+
+def captured_on_the_cpu(model: SoftAC) -> SoftAC:
+    """CUDA graphs' ways on the CPU: what is captured does not run, a replay writes where the capture pointed."""
+
+    def capture(step: Callable[[], Measured]) -> tuple[Measured, Callable[[], None]]:
+        tensors = everything_trained(model)
+        before = [tensor.detach().clone() for tensor in tensors]
+        random_state = th.get_rng_state()
+        measured = step()
+        with th.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+        th.set_rng_state(random_state)
+
+        def replay() -> None:
+            now = step()
+            for name, value in now.metrics.items():
+                measured.metrics[name].copy_(value)
+            if now.td_errors is not None:
+                measured.td_errors.copy_(now.td_errors)
+
+        model.captures = getattr(model, "captures", 0) + 1
+        return measured, replay
+
+    model._run_step = Captured(model._update, capture, device_type="cpu")
+    return model
+
+
+def everything_trained(model: SoftAC) -> list[th.Tensor]:
+    found = [*model.policy.parameters(), *model.policy.buffers()]
+    for optimizer in model._update.all_optimizers():
+        found += [tensor for state in optimizer.state.values() for tensor in state.values()]
+    return found if model.log_ent_coef is None else [*found, model.log_ent_coef]
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same graph, run operation by operation: seconds instead of many."""
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+
+
+@pytest.fixture
+def not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled.Compiled, "_run", lambda self, batch, actor, target: self.update(batch, actor, target))
+
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "delayed": {"policy_delay": 2, "target_update_interval": 3},
+    "clipped": {"max_grad_norm": 0.1, "ent_coef_bounds": (0.5, 1.01)},
+    "fixed coefficient": {"ent_coef": 0.2, "critic_reduction": "mean", "entropy_in_critic": 0.5},
+    "scheduled": {"learning_rate": "lin_3e-3", "target_entropy": lambda progress: -progress, "ent_coef": "auto_0.5"},
+    "amsgrad": {"policy_kwargs": SMALL | {"optimizer_class": th.optim.AdamW, "optimizer_kwargs": {"amsgrad": True}}},
+    "prioritized": {"replay_buffer_kwargs": {"prioritized": True}},
+    "n-step": {"n_steps": 3, "replay_buffer_kwargs": {"soft_n_steps": True}},
+    "three critics": {"policy_kwargs": SMALL | {"n_critics": 3}},
+}
+ON_DISCRETE = {
+    "scheduled": {"target_entropy": lambda progress: 0.1 + 0.5 * progress},
+    "clipped": {"max_grad_norm": 0.1},
+}
+
+
+def options_of(switches: str, actions: str) -> dict[str, Any]:
+    return SWITCHES[switches] | (ON_DISCRETE.get(switches, {}) if actions.startswith("discrete") else {})
+
+
+@pytest.mark.filterwarnings("ignore:ent_coef is held")
+class TestEveryModeGivesEagersParameters:
+    @pytest.mark.parametrize("actions", ACTIONS)
+    @pytest.mark.parametrize("switches", SWITCHES)
+    def test_captured(self, not_compiled: None, actions: str, switches: str) -> None:
+        options = options_of(switches, actions)
+        eager, other = ready("eager", actions, **options), captured_on_the_cpu(ready("eager", actions, **options))
+        assert_close_models(train(eager), train(other))
+        assert other.captures >= 1
+        assert_close(eager.logger.name_to_value, other.logger.name_to_value, rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize(("switches", "actions"), list(zip(SWITCHES, cycle(["box", "discrete"]), strict=False)))
+    def test_as_one_graph(self, traced: None, switches: str, actions: str) -> None:
+        options = options_of(switches, actions)
+        eager, other = ready("eager", actions, **options), ready("compile", actions, **options)
+        assert_close_models(train(eager), train(other))
+        assert_close(eager.logger.name_to_value, other.logger.name_to_value, rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("observations", TRACEABLE)
+    def test_observations_as_one_graph(self, traced: None, observations: str) -> None:
+        eager, other = ready("eager", "discrete", observations), ready("compile", "discrete", observations)
+        assert_close_models(train(eager, 10), train(other, 10))
+
+    @pytest.mark.parametrize("actions", ["box", "discrete"])
+    def test_compiled(self, actions: str) -> None:
+        eager, other = ready("eager", actions), ready("compile", actions)
+        assert_close_models(train(eager), train(other))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("actions", ACTIONS)
+    @pytest.mark.parametrize("switches", SWITCHES)
+    def test_compiled_with_all_switches(self, actions: str, switches: str) -> None:
+        options = options_of(switches, actions)
+        assert_close_models(train(ready("eager", actions, **options)), train(ready("compile", actions, **options)))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("actions", ["box", "discrete"])
+    @pytest.mark.parametrize("observations", TRACEABLE)
+    def test_compiled_with_all_observations(self, actions: str, observations: str) -> None:
+        eager, other = ready("eager", actions, observations), ready("compile", actions, observations)
+        assert_close_models(train(eager, 20), train(other, 20))
+
+    @pytest.mark.gpu
+    @needs_cuda
+    @pytest.mark.parametrize("actions", ACTIONS)
+    @pytest.mark.parametrize("switches", SWITCHES)
+    @pytest.mark.parametrize("execution", ["compile", "cuda_graph"])
+    def test_on_cuda(self, actions: str, switches: str, execution: str) -> None:
+        options = options_of(switches, actions) | {"device": "cuda"}
+        eager, other = ready("eager", actions, **options), ready(execution, actions, **options)
+        assert_close_models(train(eager), train(other))
+
+
+class TestWhatCannotBeCompiledRunsEagerlyWithOneWarning:
+    @staticmethod
+    def falls_back(match: str, change: Callable[[SoftAC], None] = lambda model: None, **options: Any) -> None:
+        """... and gives eager's parameters to the bit."""
+        eager, other = ready("eager", **options), ready("compile", **options)
+        for model in (eager, other):
+            change(model)
+        with pytest.warns(UserWarning, match=match) as warned:
+            train(other, 10)
+        assert len(warned) == 1
+        assert str(warned[0].message).count("\n") == 0
+        assert_equal(train(eager, 10).get_parameters(), other.get_parameters())
+
+    def test_other_optimizers(self, traced: None) -> None:
+        kwargs = SMALL | {"optimizer_class": th.optim.RMSprop}
+        self.falls_back("run eagerly: the optimizer RMSprop is neither Adam nor AdamW.*'eager'", policy_kwargs=kwargs)
+
+    def test_subclasses_of_adam(self, traced: None) -> None:
+        class Own(th.optim.Adam):
+            pass
+
+        self.falls_back("the optimizer Own is neither", policy_kwargs=SMALL | {"optimizer_class": Own})
+
+    def test_hooks_on_the_optimizer(self, traced: None) -> None:
+        def add_hook(model: SoftAC) -> None:
+            model.critic.optimizer.register_step_post_hook(lambda *args: None)
+
+        self.falls_back("the optimizer Adam has hooks", add_hook)
+
+    def test_differentiable_optimizers_are_named(self) -> None:
+        model = ready("compile")
+        model.critic.optimizer.param_groups[0]["differentiable"] = True
+        model._run_step.refresh()
+        assert "differentiable" in model._run_step._in_the_way
+
+    def test_gsde(self, traced: None) -> None:
+        self.falls_back("Unsupported: autograd.grad consumed", use_sde=True)
+
+    def test_discrete_observations(self, traced: None) -> None:
+        self.falls_back("Unsupported: .*non-Tensor", observations="discrete")
+
+    def test_policies_with_python_of_their_own(self, traced: None) -> None:
+        def ask_for_a_number(model: SoftAC) -> None:
+            forward = model.critic.forward
+            model.critic.forward = lambda *args: tuple(q * (1 if q.mean().item() > -1e9 else 0) for q in forward(*args))
+
+        self.falls_back("eagerly: ", ask_for_a_number)
+
+    def test_no_compiler(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken(graph: Any, inputs: Any) -> Any:
+            raise RuntimeError("no C++ compiler")
+
+        monkeypatch.setattr(compiled, "BACKEND", broken)
+        self.falls_back("no C\\+\\+ compiler")
+
+    def test_a_torch_that_cannot_trace_gradients(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(compiled.Compiled, "supported", staticmethod(lambda: False))
+        self.falls_back("cannot trace gradients in a graph, 2.11 and later can")
+
+    def test_cuda_graphs_without_cuda(self) -> None:
+        eager, other = ready("eager"), ready("cuda_graph")
+        with pytest.warns(
+            UserWarning, match="'cuda_graph' is not possible.* for models on cuda, and this one is on cpu"
+        ):
+            train(other, 10)
+        assert_equal(train(eager, 10).get_parameters(), other.get_parameters())
+
+    def test_cuda_graphs_that_cannot_be_compiled_are_captured_as_they_are(self, traced: None) -> None:
+        eager, other = ready("eager", use_sde=True), captured_on_the_cpu(ready("eager", use_sde=True))
+        with pytest.warns(UserWarning, match="captures gradient steps that are not compiled: Unsupported") as warned:
+            train(other, 20)
+        assert len(warned) == 1
+        assert other.captures == 1
+        assert_close_models(train(eager, 20), other)
+
+    def test_numbers_that_change_all_the_time(self, traced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(compiled, "RECOMPILE_LIMIT", 1)
+        model = train(ready("compile"), 5)
+        model.critic_reduction = "mean"
+        with pytest.warns(UserWarning, match="changed more than 1 times"):
+            train(model, 5)
+
+    def test_errors_of_the_step_itself_are_raised(self, traced: None) -> None:
+        model = ready("compile")
+        model.critic.forward = lambda *args: 1 / 0  # type: ignore[method-assign]
+        with pytest.warns(UserWarning, match="eagerly"), pytest.raises(ZeroDivisionError):
+            model.train(1, 16)
+
+
+MODES: dict[str, Callable[[SoftAC], SoftAC]] = {"traced": lambda model: model, "captured": captured_on_the_cpu}
+
+
+@pytest.fixture(params=MODES)
+def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[SoftAC, SoftAC]:
+    """An eager model, and one in a mode with a graph, after some steps."""
+    if request.param == "traced":
+        request.getfixturevalue("traced")
+    else:
+        request.getfixturevalue("not_compiled")
+    eager = train(ready("eager", policy_kwargs=SMALL), 10)
+    other = MODES[request.param](ready("compile" if request.param == "traced" else "eager", policy_kwargs=SMALL))
+    return eager, train(other, 10)
+
+
+class TestAGraphTakesInWhatChanges:
+    @staticmethod
+    def same_after(models: tuple[SoftAC, SoftAC], change: Callable[[SoftAC], Any], steps: int = 10) -> None:
+        unchanged = copy.deepcopy(dict(models[0].policy.named_parameters()))
+        for model in models:
+            change(model)
+            train(model, steps)
+        assert_close_models(*models)
+        now = dict(models[0].policy.named_parameters())
+        assert any(not th.equal(unchanged[name], now[name]) for name in now)
+
+    def test_numbers(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        numbers = {
+            "tau": 0.5,
+            "gamma": 0.5,
+            "entropy_in_critic": 0.1,
+            "critic_reduction": "mean",
+            "max_grad_norm": 0.01,
+        }
+        self.same_after(pair, lambda model: model.__dict__.update(numbers))
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("tau", 0.5),
+            ("gamma", 0.5),
+            ("entropy_in_critic", 0.1),
+            ("critic_reduction", "mean"),
+            ("max_grad_norm", 0.01),
+        ],
+    )
+    def test_each_number_needs_a_capture_of_its_own(self, not_compiled: None, name: str, value: Any) -> None:
+        model = train(captured_on_the_cpu(ready("eager")), 10)
+        setattr(model, name, value)
+        train(model, 10)
+        assert model.captures == 2
+
+    def test_learning_rates(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        def change(model: SoftAC) -> None:
+            model.learning_rate = 0.05
+            model._setup_lr_schedule()
+
+        self.same_after(pair, change)
+        assert all(group["lr"] == 0.05 for model in pair for group in model.critic.optimizer.param_groups)
+
+    def test_the_entropy_target(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        self.same_after(pair, lambda model: setattr(model, "target_entropy", -7.0))
+
+    def test_batch_sizes(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        self.same_after(pair, lambda model: model.train(5, batch_size=24))
+
+    def test_parameters_and_optimizers_from_elsewhere(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        source = train(ready("eager", policy_kwargs=SMALL, seed=5), 15)
+        self.same_after(pair, lambda model: model.set_parameters(copy.deepcopy(source.get_parameters())))
+
+    def test_another_optimizer(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        def change(model: SoftAC) -> None:
+            model.actor.optimizer = th.optim.AdamW(model.actor.parameters(), betas=(0.5, 0.9), weight_decay=0.1)
+
+        self.same_after(pair, change)
+
+    def test_frozen_parameters(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        def freeze(model: SoftAC) -> None:
+            for parameter in model.critic.qf0.parameters():
+                parameter.requires_grad_(False)
+
+        self.same_after(pair, freeze)
+
+
+@pytest.mark.slow
+def test_batches_may_grow_and_shrink_often(traced: None) -> None:
+    """More often than torch compiles one function by default."""
+    eager, other = ready("eager"), ready("compile")
+    for model in (eager, other):
+        set_random_seed(2)
+        for batch_size in range(3, 15):
+            model.train(1, batch_size)
+    assert_close_models(eager, other)
+
+
+def test_what_was_measured_outlives_the_next_replay(not_compiled: None) -> None:
+    model = captured_on_the_cpu(ready("eager", replay_buffer_kwargs={"prioritized": True}))
+    measured = []
+    model._refresh_update()
+    for _ in range(WARM_UP + 3):
+        measured.append(model._run_step(model.replay_buffer.sample(16), True, True))
+    kept = copy.deepcopy([(result.metrics, result.td_errors) for result in measured[-3:]])
+    model._run_step(model.replay_buffer.sample(16), True, True)
+    assert_equal(kept, [(result.metrics, result.td_errors) for result in measured[-3:]])
+    assert len({result.metrics["critic_loss"].item() for result in measured}) == len(measured)
+
+
+def test_a_compiled_run_goes_on_in_eager_and_back(traced: None, tmp_path: Any) -> None:
+    """The file is the same, whichever mode wrote it."""
+    whole = train(train(ready("eager"), 10), 10)
+    for first, second in (("eager", "compile"), ("compile", "eager")):
+        model = train(ready(first), 10)
+        model.save(tmp_path / "model")
+        model.save_replay_buffer(tmp_path / "buffer")
+        loaded = SoftAC.load(tmp_path / "model", env=RandomEnv(), execution=second)
+        loaded.load_replay_buffer(tmp_path / "buffer")
+        loaded.set_logger(configure(None, []))
+        assert all(isinstance(group["lr"], float) for group in loaded.critic.optimizer.param_groups)
+        assert_close_models(whole, train(loaded, 10))
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+def test_replays_never_wait_for_the_device(actions: str) -> None:
+    model = train(ready("cuda_graph", actions, device="cuda"), 20)
+    batches = [model.replay_buffer.sample(16) for _ in range(10)]
+    th.cuda.synchronize()
+    th.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches:
+            model._run_step(batch, True, True)
+    finally:
+        th.cuda.set_sync_debug_mode("default")
+
+
+class TestPrecision:
+    def test_holds_for_the_step_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = []
+        model = ready("eager", precision="medium")
+        step = type(model._update).__call__
+        monkeypatch.setattr(
+            type(model._update),
+            "__call__",
+            lambda *args: seen.append(th.get_float32_matmul_precision()) or step(*args),
+        )
+        model.train(2, 16)
+        assert seen == ["medium", "medium"]
+        assert th.get_float32_matmul_precision() == "highest"
+
+    def test_is_put_back_after_an_error(self) -> None:
+        model = ready("eager", precision="high")
+        model.critic.forward = lambda *args: 1 / 0  # type: ignore[method-assign]
+        with pytest.raises(ZeroDivisionError):
+            model.train(1, 16)
+        assert th.get_float32_matmul_precision() == "highest"
+
+    def test_default_leaves_what_the_user_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        th.set_float32_matmul_precision("high")
+        try:
+            model = ready("eager")
+            step = type(model._update).__call__
+            seen = []
+            monkeypatch.setattr(
+                type(model._update),
+                "__call__",
+                lambda *args: seen.append(th.get_float32_matmul_precision()) or step(*args),
+            )
+            model.train(1, 16)
+            assert seen == ["high"]
+        finally:
+            th.set_float32_matmul_precision("highest")
+
+    def test_other_names_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="precision must be one of 'highest', 'high', 'medium', got 'low'"):
+            ready("eager", precision="low")
+
+
+class TestFasterProducts:
+    """oneDNN's products in the place of those torch calls; forced, since few processors gain from it."""
+
+    @pytest.fixture(autouse=True)
+    def forced(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+        monkeypatch.setattr(products, "WORTHWHILE", 0)
+        monkeypatch.setattr(products.FasterProducts, "uuid", lambda self: None)  # not from the cache
+
+    @pytest.mark.parametrize("shape", [(16, 3, 5), (1, 1, 1), (256, 23, 256), (7, 300, 1)])
+    @pytest.mark.parametrize("transposed", [False, True])
+    @pytest.mark.parametrize("biased", [False, True])
+    def test_the_product_is_exact(self, shape: tuple[int, int, int], transposed: bool, biased: bool) -> None:
+        m, k, n = shape
+        th.manual_seed(0)
+        a = th.randn(k, m).t() if transposed else th.randn(m, k)
+        b = th.randn(n, k).t() if transposed else th.randn(k, n)
+        bias = th.randn(n) if biased else None
+        expected = a.double() @ b.double() + (0 if bias is None else bias.double())
+        assert_close(products.onednn_mm(a, b, bias).double(), expected, rtol=1e-5, atol=1e-4)
+
+    def test_training_is_eagers(self) -> None:
+        eager, other = ready("eager"), ready("compile")
+        graphs = []
+        replace = products.FasterProducts.__call__
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                products.FasterProducts, "__call__", lambda self, graph: (replace(self, graph), graphs.append(graph))
+            )
+            train(other)
+        targets = [node.target for graph in graphs for node in graph.nodes]
+        assert targets.count(th.ops.sac_ext.mm.default) > 20
+        assert th.ops.aten.mm.default not in targets
+        assert_close_models(train(eager), other)
+
+    def test_not_in_reduced_precision(self) -> None:
+        assert products.FasterProducts.applies()
+        with matmul_precision("medium"):
+            assert not products.FasterProducts.applies()
+
+
+def test_the_probe_measures_once() -> None:
+    products.onednn_is_faster.cache_clear()
+    first = products.onednn_is_faster()
+    assert products.onednn_is_faster() is first
+    assert products.onednn_is_faster.cache_info().misses == 1
+
+
+def test_the_probe_refuses_a_wrong_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    products.onednn_is_faster.cache_clear()
+    monkeypatch.setattr(products, "onednn_mm", lambda a, b, bias: a @ b + 0.1)
+    monkeypatch.setattr(products, "CLEARLY_FASTER", 0.0)
+    assert not products.onednn_is_faster()
+    products.onednn_is_faster.cache_clear()
+
+
+def test_the_probe_takes_a_right_and_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    products.onednn_is_faster.cache_clear()
+    monkeypatch.setattr(products, "CLEARLY_FASTER", 0.0)
+    assert products.onednn_is_faster()
+    products.onednn_is_faster.cache_clear()
