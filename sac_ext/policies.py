@@ -24,6 +24,15 @@ class SoftACPolicy(sac.SACPolicy):
         self.head = make_head(self.action_space)
         super()._build(lr_schedule)
 
+    def set_training_mode(self, mode: bool) -> None:
+        """
+        Walks through all modules only when the mode changes: SB3 asks for it at every ``predict()``.
+
+        :param mode: whether dropout and batch normalisation work as in training
+        """
+        if any(network.training != mode for network in (self, self.actor, self.critic)):
+            super().set_training_mode(mode)
+
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> nn.Module:  # type: ignore[override]
         kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
         return self.head.make_actor(**kwargs).to(self.device)

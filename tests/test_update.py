@@ -350,3 +350,14 @@ def test_logged_values_are_means_over_the_call() -> None:
     model.train(gradient_steps=50, batch_size=16)
     mean, last = model.logger.name_to_value["train/ent_coef"], model.log_ent_coef.detach().exp().item()
     assert min(first, last) < mean < max(first, last)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_training_mode_reaches_every_module(mode: bool) -> None:
+    policy = ready().policy
+    for network in (policy, policy.actor, policy.critic):
+        policy.set_training_mode(not mode)
+        network.train(mode)
+        policy.set_training_mode(mode)
+        assert all(module.training == mode for part in (policy.actor, policy.critic) for module in part.modules())
+        assert policy.training == mode

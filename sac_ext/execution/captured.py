@@ -84,7 +84,8 @@ class Captured(Compiled):
         update = self.update
         states = [state for optimizer in update.all_optimizers() for state in optimizer.state.values()]
         tensors = [tensor for state in states for tensor in state.values()]
-        tensors += [*update.policy.parameters(), *update.policy.buffers()]
+        tensors += [*update.policy.parameters(), *update.policy.buffers(), update.target_entropy]
+        tensors += [learning_rate for _, learning_rate in self._learning_rates]
         tensors += filter(lambda tensor: tensor is not None, (update.log_ent_coef, update.ent_coef_tensor))
         groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
         settings = [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]
