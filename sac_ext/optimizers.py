@@ -1,13 +1,13 @@
-"""How gradients become a step: by the optimizer itself, or by Adam as a function, which a graph can hold."""
+"""How an optimizer steps down a loss: by its own step, or by Adam as a function, which a graph can hold."""
 
 from collections.abc import Callable, Sequence
 
 import torch as th
+from torch import nn
 from torch.optim.adam import adam
 
 Optimizer = th.optim.Optimizer
-Gradients = Sequence[th.Tensor | None]
-Apply = Callable[[Optimizer, Gradients], None]
+Descend = Callable[[th.Tensor, Optimizer, float | None], None]
 
 
 def trainable(optimizer: Optimizer) -> list[th.Tensor]:
@@ -15,27 +15,37 @@ def trainable(optimizer: Optimizer) -> list[th.Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
 
 
-def own_step(optimizer: Optimizer, gradients: Gradients) -> None:
+def by_own_step(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | None) -> None:
     """
-    Whatever optimizer it is: the gradients are left in ``grad``, where its ``step()`` and users' callbacks find them.
+    Whatever optimizer it is: gradients are left in ``grad``, where its ``step()`` and users' callbacks find them.
 
-    :param optimizer: any
-    :param gradients: one for each of its trainable parameters, or None where the loss does not depend on it
+    :param loss: ``()``
+    :param optimizer: gradients are computed for its own parameters and for no others
+    :param max_grad_norm: gradients are clipped to this norm, or None
     """
     optimizer.zero_grad()
-    for parameter, gradient in zip(trainable(optimizer), gradients, strict=True):
-        parameter.grad = gradient
+    if parameters := trainable(optimizer):
+        loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+        if max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     optimizer.step()
 
 
-def adam_step(optimizer: Optimizer, gradients: Gradients) -> None:
+def by_adam(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | None) -> None:
     """
     ``Adam.step()`` (Kingma & Ba 2015, arXiv:1412.6980) in torch's functional form, on the optimizer's own state:
     nothing waits for the device and nothing hinders a graph. The learning rate may be a tensor. ``grad`` stays.
 
+    :param loss: ``()``
     :param optimizer: one that :func:`obstacle` finds no fault with, after :func:`prepare`
-    :param gradients: as for :func:`own_step`
+    :param max_grad_norm: as for :func:`by_own_step`
     """
+    parameters = trainable(optimizer)
+    gradients: Sequence[th.Tensor | None] = ()
+    if parameters:
+        gradients = th.autograd.grad(loss, parameters, allow_unused=True)
+    if max_grad_norm is not None:
+        gradients = _clip(gradients, max_grad_norm)
     remaining = iter(gradients)
     for group in optimizer.param_groups:
         pairs = [(p, next(remaining)) for p in group["params"] if p.requires_grad]
@@ -69,8 +79,15 @@ def adam_step(optimizer: Optimizer, gradients: Gradients) -> None:
                 state["step"].copy_(step)
 
 
+def _clip(gradients: Sequence[th.Tensor | None], max_norm: float) -> list[th.Tensor | None]:
+    """``torch.nn.utils.clip_grad_norm_`` on gradients that are not in ``grad``."""
+    norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+    return [None if gradient is None else gradient * scale for gradient in gradients]
+
+
 def obstacle(optimizer: Optimizer) -> str | None:
-    """:return: why :func:`adam_step` cannot stand in for its ``step()``, or None"""
+    """:return: why :func:`by_adam` cannot stand in for its ``step()``, or None"""
     if type(optimizer) not in (th.optim.Adam, th.optim.AdamW):
         return f"the optimizer {type(optimizer).__name__} is neither Adam nor AdamW"
     if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:

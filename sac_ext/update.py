@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch as th
-from torch.nn.utils import get_total_norm
 
 from sac_ext import losses, optimizers
 from sac_ext.heads import ActionHead
@@ -47,7 +46,7 @@ class SoftUpdate:
     :param use_sde: draw a new gSDE exploration matrix at every step
     :param batch_norm_stats: running statistics of the critics, copied to the targets with each target update
     :param batch_norm_stats_target: those of the target critics
-    :param apply: how gradients become a step
+    :param step_down: how an optimizer steps down a loss
     """
 
     policy: Any
@@ -65,7 +64,7 @@ class SoftUpdate:
     use_sde: bool
     batch_norm_stats: list[th.Tensor]
     batch_norm_stats_target: list[th.Tensor]
-    apply: optimizers.Apply = optimizers.own_step
+    step_down: optimizers.Descend = optimizers.by_own_step
 
     def all_optimizers(self) -> list[th.optim.Optimizer]:
         """:return: all that a step may use"""
@@ -146,22 +145,8 @@ class SoftUpdate:
         return losses.critic_loss(q_taken, target, weights.flatten()), losses.td_errors(q_taken, target)
 
     def _descend(self, loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
-        """Step ``optimizer`` down ``loss``; gradients are computed for its own parameters and for no others."""
-        parameters = optimizers.trainable(optimizer)
-        gradients: optimizers.Gradients = ()
-        if parameters:
-            gradients = th.autograd.grad(loss, parameters, allow_unused=True)
-        if max_grad_norm is not None:
-            gradients = _clip(gradients, max_grad_norm)
-        self.apply(optimizer, gradients)
+        self.step_down(loss, optimizer, max_grad_norm)
         return loss.detach()
-
-
-def _clip(gradients: optimizers.Gradients, max_norm: float) -> optimizers.Gradients:
-    """``torch.nn.utils.clip_grad_norm_`` on gradients that are not on their parameters."""
-    norm = get_total_norm([gradient for gradient in gradients if gradient is not None])
-    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    return [None if gradient is None else gradient * scale for gradient in gradients]
 
 
 @th.no_grad()

@@ -159,8 +159,8 @@ class TestThroughTheBuffer:
         getattr(model.replay_buffer, spoil)[:2] = np.nan
         before = model._n_updates
         steps = []
-        original = model._update.apply
-        model._update.apply = lambda *args: (steps.append(1), original(*args))[1]
+        original = model._update.step_down
+        model._update.step_down = lambda *args: (steps.append(1), original(*args))[1]
         with pytest.raises(ValueError, match="from the replay buffer"):
             model.train(gradient_steps=500, batch_size=4)
         assert len(steps) > 0

@@ -63,11 +63,11 @@ class Graphable(Eager):
         kept = [group["lr"] for group, _ in self._learning_rates]
         for group, learning_rate in self._learning_rates:
             group["lr"] = learning_rate
-        self.update.apply = optimizers.adam_step
+        self.update.step_down = optimizers.by_adam
         try:
             yield
         finally:
-            self.update.apply = optimizers.own_step
+            self.update.step_down = optimizers.by_own_step
             for (group, _), learning_rate in zip(self._learning_rates, kept, strict=True):
                 group["lr"] = learning_rate
 
