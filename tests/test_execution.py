@@ -73,6 +73,7 @@ def captured_on_the_cpu(model: SoftAC) -> SoftAC:
         tensors = everything_trained(model)
         before = [tensor.detach().clone() for tensor in tensors]
         random_state = th.get_rng_state()
+        held = what_a_graph_would_hold(model)
         measured = step()
         with th.no_grad():
             for tensor, value in zip(tensors, before, strict=True):
@@ -80,6 +81,7 @@ def captured_on_the_cpu(model: SoftAC) -> SoftAC:
         th.set_rng_state(random_state)
 
         def replay() -> None:
+            assert what_a_graph_would_hold(model) == held, "a real graph would go on with what it was captured with"
             now = step()
             for name, value in now.metrics.items():
                 measured.metrics[name].copy_(value)
@@ -91,6 +93,20 @@ def captured_on_the_cpu(model: SoftAC) -> SoftAC:
 
     model._run_step = Captured(model._update, capture, device_type="cpu")
     return model
+
+
+def what_a_graph_would_hold(model: SoftAC) -> Any:
+    """Where the tensors are, which of them have gradients, and the numbers between them."""
+    update = model._update
+    tensors = [*everything_trained(model), update.target_entropy]
+    if update.ent_coef_tensor is not None:
+        tensors.append(update.ent_coef_tensor)
+    groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
+    settings = [[str(group[name]) for name in sorted(group) if name not in ("params", "lr")] for group in groups]
+    names = ("gamma", "tau", "entropy_in_critic", "critic_reduction", "max_grad_norm", "log_ent_coef_bounds", "use_sde")
+    numbers = [getattr(update, name) for name in names]
+    rates = [group["lr"].data_ptr() for group in groups]
+    return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors], settings, numbers, rates
 
 
 def everything_trained(model: SoftAC) -> list[th.Tensor]:
@@ -328,6 +344,24 @@ class TestAGraphTakesInWhatChanges:
         setattr(model, name, value)
         train(model, 10)
         assert model.captures == 2
+
+    @pytest.mark.filterwarnings("ignore:ent_coef is held")
+    def test_bounds_of_the_coefficient(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        def change(model: SoftAC) -> None:
+            model.temperature.log_bounds = (0.05, 0.1)
+
+        self.same_after(pair, change)
+        assert all(0.05 <= model.log_ent_coef.item() <= 0.1 for model in pair)
+
+    def test_settings_of_an_optimizer(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        self.same_after(pair, lambda model: model.critic.optimizer.param_groups[0].update(eps=0.1, weight_decay=0.1))
+
+    def test_a_coefficient_put_there_by_the_user(self, traced: None, not_compiled: None) -> None:
+        eager, other = ready("eager", ent_coef=0.1), captured_on_the_cpu(ready("eager", ent_coef=0.1))
+        for model in (train(eager, 10), train(other, 10)):
+            model.ent_coef_tensor = th.tensor(0.9)
+        assert_close_models(train(eager, 10), train(other, 10))
+        assert other.captures == 2
 
     def test_learning_rates(self, pair: tuple[SoftAC, SoftAC]) -> None:
         def change(model: SoftAC) -> None:
