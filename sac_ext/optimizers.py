@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch as th
 from torch import nn
 from torch.optim.adam import adam
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 Optimizer = th.optim.Optimizer
 Descend = Callable[[th.Tensor, Optimizer, float | None], None]
@@ -90,8 +91,13 @@ def obstacle(optimizer: Optimizer) -> str | None:
     """:return: why :func:`by_adam` cannot stand in for its ``step()``, or None"""
     if type(optimizer) not in (th.optim.Adam, th.optim.AdamW):
         return f"the optimizer {type(optimizer).__name__} is neither Adam nor AdamW"
-    if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+    own_hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    if own_hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
         return f"the optimizer {type(optimizer).__name__} has hooks on its step"
+    if not hasattr(vars(optimizer).get("step", optimizer.step), "_wrapped_by_lr_sched") and "step" in vars(optimizer):
+        return f"the optimizer {type(optimizer).__name__} has a step() that is not its class's"
+    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in trainable(optimizer)):
+        return "parameters have hooks on their gradients"
     if any(group["differentiable"] for group in optimizer.param_groups):
         return f"the optimizer {type(optimizer).__name__} is differentiable"
     return None
@@ -101,7 +107,7 @@ def prepare(optimizer: Optimizer) -> None:
     """Give each parameter the state that ``Adam.step()`` would create at its first step, the counter on its device."""
     for group in optimizer.param_groups:
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
-        for parameter in group["params"]:
+        for parameter in filter(lambda p: p.requires_grad, group["params"]):
             state = optimizer.state[parameter]
             if "step" not in state:
                 state["step"] = th.zeros((), dtype=th.float32, device=parameter.device)

@@ -1,5 +1,7 @@
 """Policies: an actor, the critics and their targets, sized by the action space's head."""
 
+from itertools import chain
+
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
@@ -26,11 +28,12 @@ class SoftACPolicy(sac.SACPolicy):
 
     def set_training_mode(self, mode: bool) -> None:
         """
-        Walks through all modules only when the mode changes: SB3 asks for it at every ``predict()``.
+        Sets it only where it is not set: SB3 asks for it at every ``predict()``, and looking is cheaper.
 
         :param mode: whether dropout and batch normalisation work as in training
         """
-        if any(network.training != mode for network in (self, self.actor, self.critic)):
+        modules = chain([self], self.actor.modules(), self.critic.modules())
+        if any(module.training != mode for module in modules):
             super().set_training_mode(mode)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> nn.Module:  # type: ignore[override]

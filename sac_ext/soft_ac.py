@@ -15,7 +15,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import (
     FloatSchedule,
-    get_parameters_by_name,
     update_learning_rate,
 )
 from stable_baselines3.sac.policies import SACPolicy
@@ -233,8 +232,8 @@ class SoftAC(ModelFiles):
             self.n_steps = kept
         self.head = head_of(self.policy, default=self.head)
         self._create_aliases()
-        self.batch_norm_stats = get_parameters_by_name(self.critic, ["running_"])
-        self.batch_norm_stats_target = get_parameters_by_name(self.critic_target, ["running_"])
+        self.batch_norm_stats = _running_statistics(self.critic)
+        self.batch_norm_stats_target = _running_statistics(self.critic_target)
         self._create_ent_coef()
         self._apply_learning_rates()
         self._update = SoftUpdate(target_entropy=th.zeros((), device=self.device), **self._update_state())
@@ -464,7 +463,7 @@ class SoftAC(ModelFiles):
             "head": self.head,
             "log_ent_coef": self.log_ent_coef,
             "ent_coef_optimizer": self.ent_coef_optimizer,
-            "ent_coef_tensor": getattr(self, "ent_coef_tensor", None),
+            "ent_coef_tensor": None if self.temperature.learned else self.ent_coef_tensor.to(self.device),
             "log_ent_coef_bounds": self.temperature.log_bounds,
             "gamma": self.gamma,
             "tau": self.tau,
@@ -563,3 +562,8 @@ class SoftAC(ModelFiles):
             if self.temperature.log_bounds is not None:
                 self.log_ent_coef.data.clamp_(*self.temperature.log_bounds)
         self._apply_learning_rates()
+
+
+def _running_statistics(network: th.nn.Module) -> list[th.Tensor]:
+    """:return: of its batch normalisations, the buffers themselves"""
+    return [buffer for name, buffer in network.named_buffers(remove_duplicate=False) if "running_" in name]

@@ -14,10 +14,10 @@ def matmul_precision(name: str | None) -> Iterator[None]:
     """
     :param name: see ``torch.set_float32_matmul_precision``; None leaves it as it is
     """
-    before = th.get_float32_matmul_precision()
-    if name is None or name == before:
+    if name is None:
         yield
         return
+    before = th.get_float32_matmul_precision()
     th.set_float32_matmul_precision(name)
     try:
         yield
@@ -25,11 +25,26 @@ def matmul_precision(name: str | None) -> Iterator[None]:
         th.set_float32_matmul_precision(before)
 
 
+def current_matmul_precision() -> str | None:
+    """:return: the name, or None where the user has set it by torch's newer attributes, which know more than names"""
+    try:
+        return th.get_float32_matmul_precision()
+    except RuntimeError:
+        return None
+
+
 @contextmanager
 def unvalidated_distributions() -> Iterator[None]:
     """Without torch's checks of a distribution's parameters, each of which waits for the device."""
+    with same_validation():
+        Distribution.set_default_validate_args(False)
+        yield
+
+
+@contextmanager
+def same_validation() -> Iterator[None]:
+    """Whatever happens inside (``torch.compile`` switches the checks off for good), they are afterwards as before."""
     before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
     try:
         yield
     finally:

@@ -82,7 +82,6 @@ class SoftUpdate:
             self.entropy_in_critic,
             self.critic_reduction,
             self.max_grad_norm,
-            self.use_sde,
         )
 
     def __call__(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:

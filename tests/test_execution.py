@@ -4,19 +4,23 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import psutil
 import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import set_random_seed
+from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.testing import assert_close
 
 from sac_ext import SoftAC
 from sac_ext.execution import compiled, products
 from sac_ext.execution.captured import WARM_UP, Captured
-from sac_ext.torch_settings import matmul_precision
+from sac_ext.torch_settings import current_matmul_precision, matmul_precision
 from sac_ext.update import Measured
 from tests.catalogue import ACTIONS, OBSERVATIONS, SMALL, RandomEnv, small_networks
 from tests.compare import assert_equal
@@ -233,6 +237,33 @@ class TestWhatCannotBeCompiledRunsEagerlyWithOneWarning:
 
         self.falls_back("the optimizer Adam has hooks", add_hook)
 
+    def test_hooks_on_all_optimizers(self, traced: None) -> None:
+        calls: list[int] = []
+        handle = register_optimizer_step_post_hook(lambda *args: calls.append(1))
+        try:
+            self.falls_back("has hooks on its step")
+        finally:
+            handle.remove()
+        assert len(calls) == 2 * 10 * 3  # both models, actor, critics and coefficient
+
+    def test_another_step_on_the_optimizer(self, traced: None) -> None:
+        def replace(model: SoftAC) -> None:
+            model.critic.optimizer.step = lambda: None
+
+        self.falls_back(r"has a step\(\) that is not its class's", replace)
+
+    @pytest.mark.parametrize("register", ["register_hook", "register_post_accumulate_grad_hook"])
+    def test_hooks_on_gradients(self, traced: None, register: str) -> None:
+        def add_hook(model: SoftAC) -> None:
+            getattr(next(model.critic.parameters()), register)(lambda tensor: None)
+
+        self.falls_back("parameters have hooks on their gradients", add_hook)
+
+    def test_cuda_graphs_of_gsde(self) -> None:
+        model = captured_on_the_cpu(ready("eager", use_sde=True))
+        with pytest.warns(UserWarning, match="gSDE keeps tensors of each step"):
+            train(model, 10)
+
     def test_differentiable_optimizers_are_named(self) -> None:
         model = ready("compile")
         model.critic.optimizer.param_groups[0]["differentiable"] = True
@@ -272,7 +303,8 @@ class TestWhatCannotBeCompiledRunsEagerlyWithOneWarning:
         assert_equal(train(eager, 10).get_parameters(), other.get_parameters())
 
     def test_cuda_graphs_that_cannot_be_compiled_are_captured_as_they_are(self, traced: None) -> None:
-        eager, other = ready("eager", use_sde=True), captured_on_the_cpu(ready("eager", use_sde=True))
+        observations = {"observations": "discrete"}
+        eager, other = ready("eager", **observations), captured_on_the_cpu(ready("eager", **observations))
         with pytest.warns(UserWarning, match="captures gradient steps that are not compiled: Unsupported") as warned:
             train(other, 20)
         assert len(warned) == 1
@@ -381,6 +413,14 @@ class TestAGraphTakesInWhatChanges:
         source = train(ready("eager", policy_kwargs=SMALL, seed=5), 15)
         self.same_after(pair, lambda model: model.set_parameters(copy.deepcopy(source.get_parameters())))
 
+    def test_learning_rates_of_groups_that_came_anew(self, pair: tuple[SoftAC, SoftAC]) -> None:
+        def change(model: SoftAC) -> None:
+            model.set_parameters(model.get_parameters())
+            model.learning_rate = 0.05
+            model._setup_lr_schedule()
+
+        self.same_after(pair, change)
+
     def test_another_optimizer(self, pair: tuple[SoftAC, SoftAC]) -> None:
         def change(model: SoftAC) -> None:
             model.actor.optimizer = th.optim.AdamW(model.actor.parameters(), betas=(0.5, 0.9), weight_decay=0.1)
@@ -447,7 +487,58 @@ def test_replays_never_wait_for_the_device(actions: str) -> None:
         th.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("execution", ["compile", "cuda_graph"])
+def test_models_can_be_pickled_after_training(traced: None, execution: str) -> None:
+    eager, model = train(ready("eager"), 10), ready("compile")
+    if execution == "cuda_graph":
+        captured_on_the_cpu(model)
+        model._run_step._capture = None
+        model._run_step._device_type = "cuda"
+    else:
+        train(model, 10)
+    copied = cloudpickle.loads(cloudpickle.dumps(model))
+    if execution == "compile":
+        copied.set_logger(configure(None, []))
+        assert_close_models(train(eager, 10), train(copied, 10))
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_batch_normalisation_as_one_graph(traced: None, share: bool) -> None:
+    class Normalised(BaseFeaturesExtractor):
+        def __init__(self, space: Any) -> None:
+            super().__init__(space, features_dim=3)
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, observations: th.Tensor) -> th.Tensor:
+            return self.norm(observations)
+
+    kwargs = {"net_arch": [16], "features_extractor_class": Normalised, "share_features_extractor": share}
+    eager, other = ready("eager", "discrete", policy_kwargs=kwargs), ready("compile", "discrete", policy_kwargs=kwargs)
+    assert_close_models(train(eager, 10), train(other, 10))
+    for model in (eager, other):
+        assert_close(model.batch_norm_stats_target, model.batch_norm_stats)
+        assert model.batch_norm_stats[0].abs().max() > 0
+
+
+def test_compiling_leaves_torchs_checks_of_distributions_on() -> None:
+    before = th.distributions.Distribution._validate_args
+    train(ready("compile"), 5)
+    assert th.distributions.Distribution._validate_args is before is True
+
+
 class TestPrecision:
+    def test_torchs_newer_setting_is_left_alone(self) -> None:
+        """After it, torch refuses to say the precision by name."""
+        before = th.backends.mkldnn.matmul.fp32_precision
+        model = ready("eager")
+        th.backends.mkldnn.matmul.fp32_precision = "bf16"
+        try:
+            model.train(1, 16)
+            assert current_matmul_precision() is None
+            assert th.backends.mkldnn.matmul.fp32_precision == "bf16"
+        finally:
+            th.backends.mkldnn.matmul.fp32_precision = before
+
     def test_holds_for_the_step_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         seen = []
         model = ready("eager", precision="medium")

@@ -358,6 +358,7 @@ def test_the_training_mode_reaches_every_module(mode: bool) -> None:
     for network in (policy, policy.actor, policy.critic):
         policy.set_training_mode(not mode)
         network.train(mode)
+        policy.actor.latent_pi.train(not mode)
         policy.set_training_mode(mode)
         assert all(module.training == mode for part in (policy.actor, policy.critic) for module in part.modules())
         assert policy.training == mode

@@ -8,6 +8,7 @@ import torch as th
 
 from sac_ext.execution.compiled import Compiled
 from sac_ext.execution.graphable import summary
+from sac_ext.torch_settings import current_matmul_precision
 from sac_ext.update import Measured, SoftUpdate
 
 WARM_UP = 3
@@ -37,7 +38,12 @@ def cuda_capture(step: Callable[[], Measured]) -> tuple[Measured, Replay]:
     :return: what it measures, of no value yet, and what does the work and fills it
     """
     graph = th.cuda.CUDAGraph()
-    with th.cuda.graph(graph):
+    stream = th.cuda.Stream()  # type: ignore[no-untyped-call]
+    # The outer context puts the stream back also where the capture fails, the mode lets other threads use the device
+    with (
+        th.cuda.stream(th.cuda.current_stream()),
+        th.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+    ):
         measured = step()
     return measured, graph.replay
 
@@ -48,8 +54,9 @@ class Captured(Compiled):
     host copies the next batch into place and takes a copy of what was measured, both queued on the device: it never
     waits.
 
-    A step is captured anew for another batch size, and when numbers that are part of it (``tau``, ``gamma`` and the
-    like) or the tensors it works on have been exchanged. Learning rates and the entropy target may change freely.
+    A step is captured anew for another batch size or precision, and when numbers that are part of it (``tau``,
+    ``gamma`` and the like) or the tensors it works on have been exchanged; attributes that the policy's modules keep
+    besides parameters and buffers are taken to be constant. Learning rates and the entropy target may change freely.
 
     :param update: the gradient step
     :param capture: how steps are captured
@@ -72,6 +79,8 @@ class Captured(Compiled):
         device = self.update.target_entropy.device
         if device.type != self._device_type:
             self._in_the_way = f"it is for models on {self._device_type}, and this one is on {device}"
+        if self.update.use_sde:
+            self._in_the_way = "gSDE keeps tensors of each step, with their gradients, beyond the step"
         if self._in_the_way is not None:
             return
         made_for = self._what_a_graph_holds()
@@ -89,11 +98,24 @@ class Captured(Compiled):
         tensors += filter(lambda tensor: tensor is not None, (update.log_ent_coef, update.ent_coef_tensor))
         groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
         settings = [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]
-        return update.constants(), repr(settings), [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
+        members = [[id(parameter) for parameter in group["params"]] for group in groups]
+        modes = [module.training for module in update.policy.modules()]
+        places = [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors]
+        return update.constants(), repr(settings), members, modes, places
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_graphs": {}, "_steps_before": {}}
 
     def _run(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
+        if self._device_type == "cuda":
+            with th.cuda.device(self.update.target_entropy.device):
+                return self._replay(batch, update_actor, update_target)
+        return self._replay(batch, update_actor, update_target)
+
+    def _replay(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         tensors = _tensors_of(batch)
-        kind = (update_actor, update_target, *(_shape(tensor) for tensor in tensors))
+        precision = current_matmul_precision()
+        kind = (update_actor, update_target, precision, *(_shape(tensor) for tensor in tensors))
         if kind not in self._graphs:
             done = self._steps_before.get(kind, 0)
             if done < WARM_UP:

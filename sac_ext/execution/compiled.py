@@ -11,10 +11,11 @@ from stable_baselines3.common import preprocessing
 
 from sac_ext.execution.graphable import Graphable
 from sac_ext.execution.products import FasterProducts
+from sac_ext.torch_settings import same_validation
 from sac_ext.update import Measured, SoftUpdate
 
 BACKEND = "inductor"
-RECOMPILE_LIMIT = 64
+RECOMPILE_LIMIT = 16
 
 
 class Compiled(Graphable):
@@ -40,6 +41,11 @@ class Compiled(Graphable):
 
     @staticmethod
     def _compile() -> Any:
+        with same_validation():
+            return Compiled._compile_now()
+
+    @staticmethod
+    def _compile_now() -> Any:
         th.compiler.assume_constant_result(preprocessing.is_image_space)  # type: ignore[no-untyped-call]
         options: dict[str, Any] | None = None
         if BACKEND == "inductor":
@@ -53,6 +59,14 @@ class Compiled(Graphable):
             }
         return th.compile(_copy_of_code(_step), fullgraph=True, dynamic=False, backend=BACKEND, options=options)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Compiled code stays here: a copy compiles its own."""
+        return self.__dict__ | {"_step": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._step = self._compile() if self.supported() else None
+
     def _run(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         if self._step is None:
             raise RuntimeError(f"torch {th.__version__} cannot trace gradients in a graph, 2.11 and later can")
@@ -61,8 +75,8 @@ class Compiled(Graphable):
                 measured: Measured = self._step(self.update, batch, update_actor, update_target)
         except th._dynamo.exc.FailOnRecompileLimitHit:
             raise RuntimeError(
-                f"batch size, tau, gamma or other numbers in the step changed more than {RECOMPILE_LIMIT} times, and "
-                "each change takes seconds"
+                "batch size, tau, gamma, or numbers that the policy's modules keep, changed more than "
+                f"{RECOMPILE_LIMIT} times, and compiling takes seconds each time"
             ) from None
         return measured
 

@@ -25,6 +25,7 @@ class Graphable(Eager):
     def __init__(self, update: SoftUpdate) -> None:
         super().__init__(update)
         self._learning_rates: list[tuple[dict[str, Any], th.Tensor]] = []  # of each group of parameters
+        self._rates: list[th.Tensor] = []  # by position: groups come anew with each load_state_dict()
         self._in_the_way: str | None = None
         self._failed = False
         self._warned: set[str] = set()
@@ -37,9 +38,9 @@ class Graphable(Eager):
         for optimizer in optimizers_now:
             optimizers.prepare(optimizer)
         groups = [group for optimizer in optimizers_now for group in optimizer.param_groups]
-        if [id(group) for group in groups] != [id(group) for group, _ in self._learning_rates]:
-            device = self.update.target_entropy.device
-            self._learning_rates = [(group, th.zeros((), device=device)) for group in groups]
+        while len(self._rates) < len(groups):
+            self._rates.append(th.zeros((), device=self.update.target_entropy.device))
+        self._learning_rates = list(zip(groups, self._rates, strict=False))
         for group, learning_rate in self._learning_rates:
             learning_rate.fill_(group["lr"])
 

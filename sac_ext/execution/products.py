@@ -14,6 +14,8 @@ from typing import Any
 import torch as th
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 
+from sac_ext.torch_settings import current_matmul_precision
+
 CLEARLY_FASTER = 1.25
 """Below this ratio of the rates nothing is replaced, so that noise in the measurement seldom decides."""
 
@@ -70,7 +72,7 @@ class FasterProducts(CustomGraphPass):
     @staticmethod
     def applies() -> bool:
         """:return: whether anything is replaced at present"""
-        return th.get_float32_matmul_precision() == "highest" and onednn_is_faster()
+        return current_matmul_precision() == "highest" and onednn_is_faster()
 
     def __call__(self, graph: th.fx.Graph) -> None:
         """
