@@ -39,6 +39,7 @@ def main() -> None:
             axes.bar(np.arange(len(shapes)) + index * width, shares, width, color=color, label=name)
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_xticks(np.arange(len(shapes)) + 0.4 - width / 2, [f"{n}\n{s['floor']:.0f}/s" for n, s in shapes.items()])
+    axes.set_ylim(0, 1.3)
     axes.set_ylabel("share of the floor")
     axes.set_title(
         f"Gradient steps per second, 32 per call, {report['threads']} thread(s), over the floor's", fontsize=10
