@@ -12,112 +12,18 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.utils import set_random_seed
 from torch import nn
-from torch._subclasses import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.testing import assert_close
 
 from sac_ext import SoftAC
-from sac_ext.execution import compiled, products
-from sac_ext.execution.captured import WARM_UP, Captured
-from sac_ext.torch_settings import current_matmul_precision, matmul_precision
-from sac_ext.update import Measured
-from tests.catalogue import ACTIONS, OBSERVATIONS, SMALL, RandomEnv, small_networks
+from sac_ext.execution import compiled
+from sac_ext.execution.captured import WARM_UP
+from tests.catalogue import ACTIONS, OBSERVATIONS, SMALL, RandomEnv
 from tests.compare import assert_equal
+from tests.modes import assert_close_models, captured_on_the_cpu, ready, train
 
 needs_cuda = pytest.mark.skipif(not th.cuda.is_available(), reason="needs a CUDA device")
 TRACEABLE = [name for name in OBSERVATIONS if name != "discrete"]
-
-
-def ready(
-    execution: str, actions: str = "box", observations: str = "vector", device: str = "cpu", **kwargs: Any
-) -> SoftAC:
-    """A model with 60 random transitions, before its first update."""
-    options: dict[str, Any] = {
-        "seed": 0,
-        "learning_starts": 60,
-        "buffer_size": 500,
-        "policy_kwargs": small_networks(observations),
-        "batch_size": 16,
-    }
-    env = RandomEnv(observations, actions)
-    policy = OBSERVATIONS[observations][1]
-    model = SoftAC(policy, env, execution=execution, device=device, **options | kwargs)
-    model.learn(60)
-    model.set_logger(configure(None, []))
-    return model
-
-
-def train(model: SoftAC, steps: int = 50, at_once: int = 5) -> SoftAC:
-    set_random_seed(1)
-    for _ in range(steps // at_once):
-        model.train(gradient_steps=at_once, batch_size=16)
-    return model
-
-
-def assert_close_models(expected: SoftAC, actual: SoftAC, rtol: float = 1e-3, atol: float = 1e-5) -> None:
-    """Parameters, targets, optimizer states and coefficient, within what single precision allows after some steps."""
-    left, right = expected.get_parameters(), actual.get_parameters()
-    assert left.keys() == right.keys()
-    for name in left:
-        if name == "policy":
-            assert_close(dict(left[name]), dict(right[name]), rtol=rtol, atol=atol)
-        else:
-            assert left[name]["state"].keys() == right[name]["state"].keys()
-            for key, state in left[name]["state"].items():
-                assert_close(right[name]["state"][key], state, rtol=rtol, atol=atol)
-    for name in expected._get_torch_save_params()[1]:
-        assert_close(getattr(actual, name), getattr(expected, name), rtol=rtol, atol=atol)
-
-
-def captured_on_the_cpu(model: SoftAC) -> SoftAC:
-    """CUDA graphs' ways on the CPU: what is captured does not run, a replay writes where the capture pointed."""
-
-    def capture(step: Callable[[], Measured]) -> tuple[Measured, Callable[[], None]]:
-        tensors = everything_trained(model)
-        before = [tensor.detach().clone() for tensor in tensors]
-        random_state = th.get_rng_state()
-        held = what_a_graph_would_hold(model)
-        measured = step()
-        with th.no_grad():
-            for tensor, value in zip(tensors, before, strict=True):
-                tensor.copy_(value)
-        th.set_rng_state(random_state)
-
-        def replay() -> None:
-            assert what_a_graph_would_hold(model) == held, "a real graph would go on with what it was captured with"
-            now = step()
-            for name, value in now.metrics.items():
-                measured.metrics[name].copy_(value)
-            if now.td_errors is not None:
-                measured.td_errors.copy_(now.td_errors)
-
-        model.captures = getattr(model, "captures", 0) + 1
-        return measured, replay
-
-    model._run_step = Captured(model._update, capture, device_type="cpu")
-    return model
-
-
-def what_a_graph_would_hold(model: SoftAC) -> Any:
-    """Where the tensors are, which of them have gradients, and the numbers between them."""
-    update = model._update
-    tensors = [*everything_trained(model), update.target_entropy]
-    if update.ent_coef_tensor is not None:
-        tensors.append(update.ent_coef_tensor)
-    groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
-    settings = [[str(group[name]) for name in sorted(group) if name not in ("params", "lr")] for group in groups]
-    names = ("gamma", "tau", "entropy_in_critic", "critic_reduction", "max_grad_norm", "log_ent_coef_bounds", "use_sde")
-    numbers = [getattr(update, name) for name in names]
-    rates = [group["lr"].data_ptr() for group in groups]
-    return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors], settings, numbers, rates
-
-
-def everything_trained(model: SoftAC) -> list[th.Tensor]:
-    found = [*model.policy.parameters(), *model.policy.buffers()]
-    for optimizer in model._update.all_optimizers():
-        found += [tensor for state in optimizer.state.values() for tensor in state.values()]
-    return found if model.log_ent_coef is None else [*found, model.log_ent_coef]
 
 
 @pytest.fixture
@@ -524,140 +430,6 @@ def test_compiling_leaves_torchs_checks_of_distributions_on() -> None:
     before = th.distributions.Distribution._validate_args
     train(ready("compile"), 5)
     assert th.distributions.Distribution._validate_args is before is True
-
-
-class TestPrecision:
-    def test_torchs_newer_setting_is_left_alone(self) -> None:
-        """After it, torch refuses to say the precision by name."""
-        before = th.backends.mkldnn.matmul.fp32_precision
-        model = ready("eager")
-        th.backends.mkldnn.matmul.fp32_precision = "bf16"
-        try:
-            model.train(1, 16)
-            assert current_matmul_precision() is None
-            assert th.backends.mkldnn.matmul.fp32_precision == "bf16"
-        finally:
-            th.backends.mkldnn.matmul.fp32_precision = before
-
-    def test_holds_for_the_step_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen = []
-        model = ready("eager", precision="medium")
-        step = type(model._update).__call__
-        monkeypatch.setattr(
-            type(model._update),
-            "__call__",
-            lambda *args: seen.append(th.get_float32_matmul_precision()) or step(*args),
-        )
-        model.train(2, 16)
-        assert seen == ["medium", "medium"]
-        assert th.get_float32_matmul_precision() == "highest"
-
-    def test_is_put_back_after_an_error(self) -> None:
-        model = ready("eager", precision="high")
-        model.critic.forward = lambda *args: 1 / 0  # type: ignore[method-assign]
-        with pytest.raises(ZeroDivisionError):
-            model.train(1, 16)
-        assert th.get_float32_matmul_precision() == "highest"
-
-    def test_default_leaves_what_the_user_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        th.set_float32_matmul_precision("high")
-        try:
-            model = ready("eager")
-            step = type(model._update).__call__
-            seen = []
-            monkeypatch.setattr(
-                type(model._update),
-                "__call__",
-                lambda *args: seen.append(th.get_float32_matmul_precision()) or step(*args),
-            )
-            model.train(1, 16)
-            assert seen == ["high"]
-        finally:
-            th.set_float32_matmul_precision("highest")
-
-    def test_other_names_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="precision must be one of 'highest', 'high', 'medium', got 'low'"):
-            ready("eager", precision="low")
-
-
-class TestFasterProducts:
-    """oneDNN's products in the place of those torch calls; forced, since few processors gain from it."""
-
-    @pytest.fixture(autouse=True)
-    def forced(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
-        monkeypatch.setattr(products, "WORTHWHILE", 0)
-        monkeypatch.setattr(products.FasterProducts, "uuid", lambda self: None)  # not from the cache
-
-    @pytest.mark.parametrize("shape", [(16, 3, 5), (1, 1, 1), (256, 23, 256), (7, 300, 1)])
-    @pytest.mark.parametrize("transposed", [False, True])
-    @pytest.mark.parametrize("biased", [False, True])
-    def test_the_product_is_exact(self, shape: tuple[int, int, int], transposed: bool, biased: bool) -> None:
-        m, k, n = shape
-        th.manual_seed(0)
-        a = th.randn(k, m).t() if transposed else th.randn(m, k)
-        b = th.randn(n, k).t() if transposed else th.randn(k, n)
-        bias = th.randn(n) if biased else None
-        expected = a.double() @ b.double() + (0 if bias is None else bias.double())
-        assert_close(products.onednn_mm(a, b, bias).double(), expected, rtol=1e-5, atol=1e-4)
-
-    @staticmethod
-    def layers(x: th.Tensor, weight: th.Tensor, bias: th.Tensor) -> tuple[th.Tensor, ...]:
-        hidden = th.addmm(bias, x, weight.t()).relu()
-        return hidden, hidden @ weight, th.addmm(hidden, x, weight), th.addmm(bias, x, weight.t(), alpha=2)
-
-    @pytest.mark.parametrize("dtype", [th.float32, th.float64])
-    def test_a_graph_stays_right(self, dtype: th.dtype) -> None:
-        arguments = th.randn(8, 5, dtype=dtype), th.randn(5, 5, dtype=dtype), th.randn(5, dtype=dtype)
-        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            graph = make_fx(self.layers)(*map(mode.from_tensor, arguments))
-        products.FasterProducts()(graph.graph)
-        graph.recompile()
-        targets = [node.target for node in graph.graph.nodes]
-        assert targets.count(th.ops.sac_ext.mm.default) == (2 if dtype == th.float32 else 0)
-        assert_close(graph(*arguments), self.layers(*arguments))
-
-    @pytest.mark.slow
-    def test_training_is_eagers(self) -> None:
-        eager, other = ready("eager"), ready("compile")
-        graphs = []
-        replace = products.FasterProducts.__call__
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                products.FasterProducts, "__call__", lambda self, graph: (replace(self, graph), graphs.append(graph))
-            )
-            train(other)
-        targets = [node.target for graph in graphs for node in graph.nodes]
-        assert targets.count(th.ops.sac_ext.mm.default) > 20
-        assert th.ops.aten.mm.default not in targets
-        assert_close_models(train(eager), other)
-
-    def test_not_in_reduced_precision(self) -> None:
-        assert products.FasterProducts.applies()
-        with matmul_precision("medium"):
-            assert not products.FasterProducts.applies()
-
-
-def test_the_probe_measures_once() -> None:
-    products.onednn_is_faster.cache_clear()
-    first = products.onednn_is_faster()
-    assert products.onednn_is_faster() is first
-    assert products.onednn_is_faster.cache_info().misses == 1
-
-
-def test_the_probe_refuses_a_wrong_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    products.onednn_is_faster.cache_clear()
-    monkeypatch.setattr(products, "onednn_mm", lambda a, b, bias: a @ b + 0.1)
-    monkeypatch.setattr(products, "CLEARLY_FASTER", 0.0)
-    assert not products.onednn_is_faster()
-    products.onednn_is_faster.cache_clear()
-
-
-def test_the_probe_takes_a_right_and_faster_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    products.onednn_is_faster.cache_clear()
-    monkeypatch.setattr(products, "CLEARLY_FASTER", 0.0)
-    assert products.onednn_is_faster()
-    products.onednn_is_faster.cache_clear()
 
 
 @pytest.mark.slow

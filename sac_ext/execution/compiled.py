@@ -40,12 +40,8 @@ class Compiled(Graphable):
         return hasattr(th._dynamo.config, "trace_autograd_ops")
 
     @staticmethod
+    @same_validation()
     def _compile() -> Any:
-        with same_validation():
-            return Compiled._compile_now()
-
-    @staticmethod
-    def _compile_now() -> Any:
         th.compiler.assume_constant_result(preprocessing.is_image_space)  # type: ignore[no-untyped-call]
         options: dict[str, Any] | None = None
         if BACKEND == "inductor":

@@ -1,6 +1,7 @@
 """A gradient step in a form that one graph can hold, and the eager one for when it cannot."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from sac_ext.execution.eager import Eager
 from sac_ext.update import Measured, SoftUpdate
 
 
-class Graphable(Eager):
+class Graphable(Eager, ABC):
     """
     What modes with a graph have in common: Adam as a function, learning rates as tensors that a graph reads anew at
     each step, and a way back to eager.
@@ -56,8 +57,9 @@ class Graphable(Eager):
                 self._warn(summary(error))
         return self.update(batch, update_actor, update_target)
 
+    @abstractmethod
     def _run(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
-        raise NotImplementedError
+        """The step in its graph; any exception leaves it to eager."""
 
     @contextmanager
     def _in_graph_form(self) -> Iterator[None]:
