@@ -51,22 +51,43 @@ def td_target(rewards: th.Tensor, dones: th.Tensor, discounts: th.Tensor | float
     return rewards + (1 - dones) * discounts * next_value
 
 
-def critic_loss(q_taken: th.Tensor, target: th.Tensor, weights: th.Tensor | None = None) -> th.Tensor:
+def critic_loss(
+    q_taken: th.Tensor, target: th.Tensor, weights: th.Tensor | None = None, q_clipped: th.Tensor | None = None
+) -> th.Tensor:
     """
     Half the squared TD error, averaged over the batch and summed over the critics (SAC, eq. 5).
 
     :param q_taken: ``(C, B)`` value of the action in the batch, per critic
     :param target: ``(B,)``; no gradient flows into it
     :param weights: ``(B,)`` importance weights of prioritised replay (Schaul et al. 2016, arXiv:1511.05952), or None
+    :param q_clipped: ``(C, B)`` what :func:`clip_to_target_critic` gives, or None: each squared error is the larger one
+        of the two values'
     :return: ``()``
     """
     _require_same_shape(q_taken=q_taken[0], target=target, weights=target if weights is None else weights)
     target = target.detach()
-    if weights is None:
+    if weights is None and q_clipped is None:
         losses = [F.mse_loss(q, target) for q in q_taken]
     else:
-        losses = [(weights * F.mse_loss(q, target, reduction="none")).mean() for q in q_taken]
+        squares = (q_taken - target).square()
+        if q_clipped is not None:
+            squares = squares.maximum((q_clipped - target).square())
+        losses = [square.mean() if weights is None else (weights * square).mean() for square in squares]
     return 0.5 * functools.reduce(th.add, losses)  # in SB3's order: a tensor's sum() may round differently
+
+
+def clip_to_target_critic(q_taken: th.Tensor, target_q_taken: th.Tensor, q_clip: float) -> th.Tensor:
+    """
+    ``Q' + clip(Q - Q', -c, c)`` (Q-clip, Zhou et al. 2022, arXiv:2209.10081): no gradient where ``Q`` is further than
+    ``c`` from the target critic's value.
+
+    :param q_taken: ``(C, B)`` value of the action in the batch, per critic
+    :param target_q_taken: ``(C, B)`` the same from the target critics
+    :param q_clip: ``c``
+    :return: ``(C, B)``
+    """
+    target_q_taken = target_q_taken.detach()
+    return target_q_taken + (q_taken - target_q_taken).clamp(-q_clip, q_clip)
 
 
 def td_errors(q_taken: th.Tensor, target: th.Tensor) -> th.Tensor:
@@ -93,7 +114,25 @@ def actor_loss(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tens
     return -soft_value(q, entropy, ent_coef.detach()).mean()
 
 
-def ent_coef_loss(log_ent_coef: th.Tensor, entropy: th.Tensor, target_entropy: th.Tensor | float) -> th.Tensor:
+def entropy_penalty(entropy: th.Tensor, behavior_entropy: th.Tensor) -> th.Tensor:
+    """
+    ``1/2 E_s[(H_behavior - H)^2]``, which holds the policy's entropy near that of the policy that acted (Zhou et al.
+    2022, arXiv:2209.10081).
+
+    :param entropy: ``(B,)`` in nats
+    :param behavior_entropy: ``(B,)`` in nats, when the actions in the batch were taken
+    :return: ``()``
+    """
+    _require_same_shape(entropy=entropy, behavior_entropy=behavior_entropy)
+    return 0.5 * F.mse_loss(entropy, behavior_entropy)
+
+
+def ent_coef_loss(
+    log_ent_coef: th.Tensor,
+    entropy: th.Tensor,
+    target_entropy: th.Tensor | float,
+    free: th.Tensor | None = None,
+) -> th.Tensor:
     """
     ``E_s[log alpha * (H(pi(.|s)) - target)]``: alpha grows while the entropy is below its target.
 
@@ -101,10 +140,14 @@ def ent_coef_loss(log_ent_coef: th.Tensor, entropy: th.Tensor, target_entropy: t
 
     :param log_ent_coef: ``(1,)``
     :param entropy: ``(B,)`` in nats; no gradient flows into it
-    :param target_entropy: ``()`` in nats
+    :param target_entropy: ``()`` in nats, or ``(B,)`` where it differs between states
+    :param free: ``(B,)`` whether a state leaves a choice between actions, or None if all do; others do not count
     :return: ``()``
     """
-    return (log_ent_coef * (entropy - target_entropy).detach()).mean()
+    losses = log_ent_coef * (entropy - target_entropy).detach()
+    if free is None:
+        return losses.mean()
+    return (losses * free).sum() / free.sum().clamp(min=1)
 
 
 def _require_same_shape(**tensors: th.Tensor) -> None:

@@ -30,6 +30,7 @@ RESOLVED = (
     "_separate_lr_schedules",
     "_update",
     "_run_step",
+    "_action_masks",
 )
 
 

@@ -1,27 +1,28 @@
-"""The actor and the critics of a categorical policy, next to SB3's own ``Actor`` and ``ContinuousCritic`` for Box.
+"""The actor and the critics of categorical policies, next to SB3's own ``Actor`` and ``ContinuousCritic`` for Box.
 
-Shapes: ``B`` batch, ``N`` actions.
+Shapes: ``B`` batch, ``C`` critics, ``K`` components of ``A_k`` values, ``A`` the largest ``A_k``, ``S = sum A_k``,
+``H`` the first hidden layer.
 """
 
 from typing import Any
 
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution
-from stable_baselines3.common.policies import BaseModel, BasePolicy
+from stable_baselines3.common.policies import BaseModel, BasePolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from sac_ext.components import ActionCode, Components, draw
+
 
 class CategoricalActor(BasePolicy):
     """
-    Policy network over ``N`` actions. Parameter names follow SB3's SAC ``Actor`` (``latent_pi``).
+    Policy network over the values of each component. Parameter names follow SB3's SAC ``Actor`` (``latent_pi``).
 
     :param observation_space: Observation space
     :param action_space: Action space
-    :param n_actions: ``N``
-    :param first_action: number of the first action in the environment's count
+    :param code: how actions are numbered
     :param net_arch: Sizes of the hidden layers
     :param features_extractor: Network to extract features
     :param features_dim: Number of features
@@ -33,8 +34,7 @@ class CategoricalActor(BasePolicy):
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
-        n_actions: int,
-        first_action: int,
+        code: ActionCode,
         net_arch: list[int],
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
@@ -50,16 +50,13 @@ class CategoricalActor(BasePolicy):
         self.net_arch = net_arch
         self.features_dim = features_dim
         self.activation_fn = activation_fn
-        self.first_action = first_action
-        self.n_actions = n_actions
-        self.action_dist = CategoricalDistribution(n_actions)
+        self.code = code
         self.latent_pi = nn.Sequential(*create_mlp(features_dim, -1, net_arch, activation_fn))
-        self.logits = self.action_dist.proba_distribution_net(net_arch[-1] if net_arch else features_dim)
+        self.logits = nn.Linear(net_arch[-1] if net_arch else features_dim, code.components.n_values)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {
-            "n_actions": self.n_actions,
-            "first_action": self.first_action,
+            "code": self.code,
             "net_arch": self.net_arch,
             "features_dim": self.features_dim,
             "activation_fn": self.activation_fn,
@@ -69,20 +66,34 @@ class CategoricalActor(BasePolicy):
     def action_logits(self, obs: PyTorchObs) -> th.Tensor:
         """
         :param obs: Observations
-        :return: ``(B, N)`` unnormalised log-probabilities
+        :return: ``(B, S)`` unnormalised log-probabilities
         """
         features = self.extract_features(obs, self.features_extractor)
         logits: th.Tensor = self.logits(self.latent_pi(features))
         return logits
 
-    def forward(self, obs: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+    def log_probs(self, obs: PyTorchObs, action_masks: th.Tensor | None = None) -> th.Tensor:
         """
         :param obs: Observations
-        :param deterministic: take the most probable action instead of drawing one
-        :return: ``(B,)`` int64, actions as the environment counts them
+        :param action_masks: which values the environment allows, one after the other for all its components, or None
+        :return: ``(B, K, A)``
         """
-        action = self.action_dist.actions_from_params(self.action_logits(obs), deterministic=deterministic)
-        return action + self.first_action
+        logits = self.action_logits(obs)
+        if action_masks is None:
+            return self.code.components.log_probs(logits)
+        if len(action_masks) != len(logits):
+            raise ValueError(f"{len(action_masks)} action masks for {len(logits)} observations")
+        return self.code.components.log_probs(logits, self.code.policy_masks(action_masks))
+
+    def forward(self, obs: PyTorchObs, deterministic: bool = False, action_masks: th.Tensor | None = None) -> th.Tensor:
+        """
+        :param obs: Observations
+        :param deterministic: take the most probable values instead of drawing them
+        :param action_masks: as for :meth:`log_probs`
+        :return: ``(B, *shape)`` int64, actions as the environment counts them
+        """
+        log_probs = self.log_probs(obs, action_masks)
+        return self.code.decode(log_probs.argmax(dim=-1) if deterministic else draw(log_probs))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         action: th.Tensor = self(observation, deterministic)
@@ -91,12 +102,12 @@ class CategoricalActor(BasePolicy):
 
 class CategoricalCritic(BaseModel):
     """
-    Critic networks that give the value of all ``N`` actions at once. Parameter names follow SB3's
-    ``ContinuousCritic`` (``qf0``, ``qf1``, ...).
+    Critic networks that see the observation alone and give a value for each action, or each value of a component, at
+    once. Parameter names follow SB3's ``ContinuousCritic`` (``qf0``, ``qf1``, ...).
 
     :param observation_space: Observation space
     :param action_space: Action space
-    :param n_actions: ``N``
+    :param n_outputs: how many values
     :param net_arch: Sizes of the hidden layers
     :param features_extractor: Network to extract features
     :param features_dim: Number of features
@@ -112,7 +123,7 @@ class CategoricalCritic(BaseModel):
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
-        n_actions: int,
+        n_outputs: int,
         net_arch: list[int],
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
@@ -131,16 +142,62 @@ class CategoricalCritic(BaseModel):
         self.n_critics = n_critics
         self.q_networks: list[nn.Module] = []
         for index in range(n_critics):
-            q_network = nn.Sequential(*create_mlp(features_dim, n_actions, net_arch, activation_fn))
+            q_network = nn.Sequential(*create_mlp(features_dim, n_outputs, net_arch, activation_fn))
             self.add_module(f"qf{index}", q_network)
             self.q_networks.append(q_network)
 
     def forward(self, obs: PyTorchObs) -> tuple[th.Tensor, ...]:
         """
         :param obs: Observations
-        :return: for each critic ``(B, N)``
+        :return: for each critic ``(B, n_outputs)``
         """
         # a shared extractor learns from the actor's loss alone: no graph is needed here
         with th.set_grad_enabled(th.is_grad_enabled() and not self.share_features_extractor):
             features = self.extract_features(obs, self.features_extractor)
         return tuple(q_network(features) for q_network in self.q_networks)
+
+
+class JointInputCritic(ContinuousCritic):
+    """
+    SB3's critics with a one-hot action as their input, and a short way to the values of actions that differ from it in
+    one component.
+
+    :param components: of the actions
+    :param kwargs: of ``ContinuousCritic``
+    """
+
+    def __init__(self, *, components: Components, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.components = components
+
+    def features(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        :param obs: Observations
+        :return: ``(B, features_dim)`` without gradient
+        """
+        with th.no_grad():
+            return self.extract_features(obs, self.features_extractor)
+
+    @th.no_grad()
+    def with_one_changed(self, features: th.Tensor, index: th.Tensor, positions: th.Tensor) -> th.Tensor:
+        """
+        Values of the action in which one component has another value. Changing it adds the difference of two columns
+        of the first layer's weights to that layer's output, which need not be computed anew.
+
+        :param features: ``(B, features_dim)``
+        :param index: ``(B, K)`` the action, from 0
+        :param positions: ``(R,)`` flat positions of the values to put in, each in its component
+        :return: ``(C, B, R)``
+        """
+        one_hot, replaced = self.components.one_hot(index), self.components.flat_positions(index)
+        replaced = replaced[:, self.components.component[positions]]  # (B, R)
+        values = []
+        for q_network in self.q_networks:
+            first, *rest = q_network.children()
+            assert isinstance(first, nn.Linear)
+            columns = first.weight[:, features.shape[1] :].T  # (S, H)
+            outputs = first(th.cat([features, one_hot], dim=1))[:, None] + columns[positions] - columns[replaced]
+            for layer in rest:
+                outputs = layer(outputs)
+            values.append(outputs.squeeze(-1))
+        return th.stack(values)

@@ -1,30 +1,87 @@
 """Policies: an actor, the critics and their targets, sized by the action space's head."""
 
 from itertools import chain
+from typing import Any
 
+import numpy as np
+import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac import policies as sac
 from torch import nn
 
+from sac_ext import action_masks as masks
 from sac_ext.heads import ActionHead, make_head
 
 
 class SoftACPolicy(sac.SACPolicy):
     """
     SB3's ``SACPolicy`` with the networks that the action space needs: on Box SB3's own, under the same parameter
-    names, on Discrete a categorical actor and critics that value all actions at once.
+    names, on discrete kinds a categorical actor and the critics that ``critic`` names.
 
-    Takes the arguments of ``SACPolicy``. ``use_sde``, ``log_std_init``, ``use_expln`` and ``clip_mean`` belong to
-    Gaussian policies and are refused on discrete actions.
+    Takes the arguments of ``SACPolicy``, and those below. ``use_sde``, ``log_std_init``, ``use_expln`` and
+    ``clip_mean`` belong to Gaussian policies and are refused on discrete actions.
+
+    :param args: of ``SACPolicy``
+    :param critic: on discrete actions, how critics value them: ``"joint"`` with an output for each joint action,
+        ``"local"`` with the action as an input, ``"additive"`` with an output for each value of a component, summed
+        up; ``"auto"``, which is the default, for joint up to 512 joint actions and local beyond
+    :param local_components: with local critics, from how many components, drawn anew at each step, the actor's gradient
+        is estimated; None for all
+    :param kwargs: of ``SACPolicy``
     """
 
     head: ActionHead
 
+    def __init__(
+        self, *args: Any, critic: str | None = None, local_components: int | None = None, **kwargs: Any
+    ) -> None:
+        self._head_options: dict[str, Any] = {"critic": critic, "local_components": local_components}
+        self._action_masks: th.Tensor | None = None
+        super().__init__(*args, **kwargs)
+
     def _build(self, lr_schedule: Schedule) -> None:
-        self.head = make_head(self.action_space)
+        self.head = make_head(self.action_space, **self._head_options)
         super()._build(lr_schedule)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | self._head_options
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        action_masks: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        SB3's ``predict``, with action masks as sb3-contrib's maskable policies take them.
+
+        :param observation: the input observation
+        :param state: not used
+        :param episode_start: not used
+        :param deterministic: take the most probable action instead of drawing one
+        :param action_masks: ``(S,)``, or ``(B, S)`` for a batch: which values each component may take, one component
+            after the other; None for all
+        :return: the actions, int64 for discrete ones, and the state
+        :raises ValueError: for masks of another shape, or that leave a component no value, or on Box
+        :raises TypeError: for masks that are not of bool, or 0 and 1
+        """
+        if action_masks is not None:
+            checked = masks.check(action_masks, self.head.mask_sizes, self.action_space)
+            self._action_masks = th.as_tensor(checked, device=self.device)
+        try:
+            return super().predict(observation, state, episode_start, deterministic)
+        finally:
+            self._action_masks = None
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
+        if self._action_masks is None:
+            return super()._predict(observation, deterministic)
+        actions: th.Tensor = self.actor(observation, deterministic, self._action_masks)
+        return actions
 
     def set_training_mode(self, mode: bool) -> None:
         """

@@ -3,13 +3,11 @@
 
 import io
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 import torch as th
-from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -21,12 +19,12 @@ from stable_baselines3.sac.policies import SACPolicy
 
 from sac_ext import arguments, finite
 from sac_ext.buffers import DeviceReplayBuffer
+from sac_ext.collecting import Collecting
 from sac_ext.entropy import EntropyContext, EntropyTarget
 from sac_ext.execution import execution_mode
-from sac_ext.heads import make_head
+from sac_ext.heads import HEAD_OPTIONS, make_head
 from sac_ext.losses import REDUCTIONS
 from sac_ext.metrics import MetricLog
-from sac_ext.model_files import ModelFiles
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
 from sac_ext.temperature import Temperature
 from sac_ext.torch_settings import PRECISIONS, matmul_precision, unvalidated_distributions
@@ -38,13 +36,10 @@ SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
 ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy")
 
 
-# Of the DeviceReplayBuffer, and of none of SB3's
-OUR_OPTIONS = {"frame_stack", "prioritized", "alpha", "beta", "soft_n_steps", "storage_device", "memory_limit"}
-
-
-class SoftAC(ModelFiles):
+class SoftAC(Collecting):
     """
-    Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also learns discrete actions.
+    Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also learns Discrete, MultiDiscrete and MultiBinary
+    actions, within action masks where the environment has ``action_masks()`` (sb3-contrib's convention).
 
     On Box action spaces, on the CPU and with the keyword-only arguments at their defaults, training gives the numbers
     of SB3's ``SAC`` bit for bit. Papers: https://arxiv.org/abs/1812.05905 (SAC with a learned coefficient),
@@ -74,13 +69,14 @@ class SoftAC(ModelFiles):
     :param n_steps: When n_step > 1, uses n-step return when updating the Q-value network,
         where ``replay_buffer_class`` is ``None`` or ``DeviceReplayBuffer``
     :param ent_coef: Entropy coefficient (alpha): ``"auto"`` learns it, ``"auto_0.1"`` learns it from 0.1 on; a number,
-        ``"lin_0.2"`` or a function of the progress remaining fixes it. ``"auto"`` starts at 1 on Box, 0.1 on Discrete.
+        ``"lin_0.2"`` or a function of the progress remaining fixes it. ``"auto"`` starts at 1 on Box, 0.1 on discrete
+        actions.
     :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps. As in SB3
         they are counted from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
     :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
-        action dimensions on Box, half the maximum entropy on Discrete), a number, ``"fraction:0.5"``, a dict such as
-        ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
-        remaining
+        action dimensions on Box, half the maximum entropy on discrete actions), a number, ``"fraction:0.5"``, a dict
+        such as ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
+        remaining. With action masks each state's target is the same share of the entropy that its mask leaves
     :param use_sde: Whether to use generalized State Dependent Exploration (gSDE); for Box action spaces only
     :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE
         Default: -1 (only sample at the beginning of the rollout)
@@ -101,12 +97,17 @@ class SoftAC(ModelFiles):
     :param ent_coef_learning_rate: as ``learning_rate``, for a learned coefficient alone; None for ``learning_rate``
     :param ent_coef_bounds: ``(low, high)`` that a learned coefficient is kept within, with a warning while a bound
         holds; ``high`` may be infinite. ``ent_coef="auto"`` then starts inside. None for the default: no bounds on
-        Box, (1e-4, 10) on Discrete
+        Box, (1e-4, 10) on discrete actions
     :param policy_delay: train the actor and the coefficient only every ``policy_delay``-th gradient step (Fujimoto et
         al. 2018, arXiv:1802.09477)
     :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target
     :param critic_reduction: ``"min"`` or ``"mean"`` over the critics; None for the default: min on Box, mean on
-        Discrete
+        discrete actions
+    :param q_clip: each squared TD error is the larger one of the critic's and of that of the critic kept this close to
+        the target critic (Q-clip, Zhou et al. 2022, arXiv:2209.10081); None for the plain squared error
+    :param entropy_penalty: weight in the actor's loss of half the squared difference between the policy's entropy and
+        that of the policy that acted (Zhou et al. 2022); None for none. On discrete actions, with a
+        ``DeviceReplayBuffer``
     :param max_grad_norm: clip the actor's and the critics' gradients, each to this norm; None for no limit
     :param execution: how gradient steps run: ``"eager"`` operation by operation, ``"compile"`` as one compiled graph,
         ``"cuda_graph"`` as a graph captured on CUDA, or ``"auto"`` for the fastest mode known to match eager on the
@@ -167,6 +168,8 @@ class SoftAC(ModelFiles):
         policy_delay: int = 1,
         entropy_in_critic: float = 1.0,
         critic_reduction: str | None = None,
+        q_clip: float | None = None,
+        entropy_penalty: float | None = None,
         max_grad_norm: float | None = None,
         execution: str = "auto",
         precision: str | None = None,
@@ -210,6 +213,8 @@ class SoftAC(ModelFiles):
         self.policy_delay = policy_delay
         self.entropy_in_critic = entropy_in_critic
         self.critic_reduction = critic_reduction
+        self.q_clip = q_clip
+        self.entropy_penalty = entropy_penalty
         self.max_grad_norm = max_grad_norm
         self.execution = execution
         self.precision = precision
@@ -220,9 +225,10 @@ class SoftAC(ModelFiles):
     # ---------------------------------------------------------------- setup
 
     def _setup_model(self) -> None:
-        self.head = make_head(self.action_space)
+        options = {name: self.policy_kwargs[name] for name in HEAD_OPTIONS if name in self.policy_kwargs}
+        self.head = make_head(self.action_space, **options)
         self._check_arguments()
-        self._create_replay_buffer()
+        self._prepare_replay_buffer()
         kept = self.n_steps
         if isinstance(self.replay_buffer, DeviceReplayBuffer):
             self.n_steps = 1  # SB3 would warn that it is ignored
@@ -238,32 +244,6 @@ class SoftAC(ModelFiles):
         self._apply_learning_rates()
         self._update = SoftUpdate(target_entropy=th.zeros((), device=self.device), **self._update_state())
         self._run_step = execution_mode(self.execution)(self._update)
-
-    def _create_replay_buffer(self) -> None:
-        """Ours, unless another class was asked for; that one SB3 creates."""
-        if self.replay_buffer_class is NStepReplayBuffer and self.replay_buffer_kwargs.get("n_steps") == self.n_steps:
-            # SB3 chose it for n_steps when the model was set up that is now loaded
-            self.replay_buffer_class = None
-            chosen = {"n_steps", "gamma"}
-            self.replay_buffer_kwargs = {k: v for k, v in self.replay_buffer_kwargs.items() if k not in chosen}
-        if self.replay_buffer_class is None:
-            self.replay_buffer_class = DeviceReplayBuffer
-        foreign = sorted(OUR_OPTIONS & self.replay_buffer_kwargs.keys())
-        if foreign and self.replay_buffer_class.__module__.startswith("stable_baselines3."):
-            raise ValueError(
-                f"replay_buffer_kwargs has {', '.join(foreign)}, which {self.replay_buffer_class.__name__} does not "
-                "know: give replay_buffer_class=None for the DeviceReplayBuffer, also to load() a model of SAC's"
-            )
-        if self.replay_buffer is None and issubclass(self.replay_buffer_class, DeviceReplayBuffer):
-            self.replay_buffer = self.replay_buffer_class(
-                self.buffer_size,
-                self.observation_space,
-                self.action_space,
-                device=self.device,
-                n_envs=self.n_envs,
-                optimize_memory_usage=self.optimize_memory_usage,
-                **self.n_step_arguments() | self.replay_buffer_kwargs,
-            )
 
     def _check_arguments(self) -> None:
         """Refuse what cannot work before anything is allocated."""
@@ -283,8 +263,14 @@ class SoftAC(ModelFiles):
         arguments.number_between("entropy_in_critic", self.entropy_in_critic, low=0, high=1)
         if self.critic_reduction is not None:
             arguments.choice("critic_reduction", self.critic_reduction, tuple(REDUCTIONS))
-        if self.max_grad_norm is not None:
-            arguments.positive_number("max_grad_norm", self.max_grad_norm)
+        for name in ("q_clip", "entropy_penalty", "max_grad_norm"):
+            if getattr(self, name) is not None:
+                arguments.positive_number(name, getattr(self, name))
+        if self.entropy_penalty is not None and not self.head.exact_entropy:
+            raise ValueError(
+                f"entropy_penalty={self.entropy_penalty!r} needs the policy's exact entropy, which is not known for "
+                f"the action space {self.action_space}: leave it out"
+            )
         execution_mode(self.execution)
         if self.precision is not None:
             arguments.choice("precision", self.precision, PRECISIONS)
@@ -346,54 +332,6 @@ class SoftAC(ModelFiles):
 
     # ---------------------------------------------------------------- training
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        kept = self.optimize_memory_usage
-        if isinstance(self.replay_buffer, DeviceReplayBuffer):
-            if reset_num_timesteps or self._last_obs is None:  # the environment is reset
-                self.replay_buffer.truncate_last_trajectory()
-            self.optimize_memory_usage = False  # for which SB3 would declare the last transition a terminal one
-        try:
-            result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-        finally:
-            self.optimize_memory_usage = kept
-        finite.check_observation(self._last_obs, "the reset of the environment")
-        self.temperature.start_run()
-        return result
-
-    def _store_transition(
-        self,
-        replay_buffer: ReplayBuffer,
-        buffer_action: np.ndarray,
-        new_obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        source = f"the environment at step {self.num_timesteps}"
-        finite.check_reward(reward, source)
-        finite.check_observation(new_obs, source)
-        for index in np.flatnonzero(dones):
-            if "terminal_observation" in infos[index]:
-                finite.check_observation(infos[index]["terminal_observation"], source)
-        if isinstance(replay_buffer, DeviceReplayBuffer) and replay_buffer.soft_n_steps:
-            replay_buffer.note(entropies=self._policy_entropies())
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-
-    def _policy_entropies(self) -> np.ndarray:
-        """:return: ``(n_envs,)`` in nats, at the observations acted on last"""
-        assert self._last_obs is not None
-        observations, _ = self.policy.obs_to_tensor(self._last_obs)
-        with th.no_grad(), unvalidated_distributions():
-            entropies: np.ndarray = self.head.pi(self.actor, observations).entropy.cpu().numpy()
-        return entropies
-
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """
         Sample the replay buffer and take gradient steps on critics, actor and coefficient. Losses are fetched from the
@@ -421,16 +359,6 @@ class SoftAC(ModelFiles):
                     assert isinstance(self.replay_buffer, DeviceReplayBuffer)
                     self.replay_buffer.update_priorities(batch.indices, measured.td_errors)
         self._record(log)
-
-    def _batches(self, n: int, batch_size: int) -> Iterator[Any]:
-        buffer, env = self.replay_buffer, self._vec_normalize_env
-        assert buffer is not None
-        if isinstance(buffer, DeviceReplayBuffer):
-            buffer.set_progress_remaining(self._current_progress_remaining)
-            yield from buffer.batches(n, batch_size, env)
-        else:
-            for _ in range(n):
-                yield buffer.sample(batch_size, env=env)
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         """Each optimizer gets the learning rate that is its own."""
@@ -469,6 +397,8 @@ class SoftAC(ModelFiles):
             "tau": self.tau,
             "entropy_in_critic": float(self.entropy_in_critic),
             "critic_reduction": self.critic_reduction or self.head.defaults.critic_reduction,
+            "q_clip": None if self.q_clip is None else float(self.q_clip),
+            "entropy_penalty": None if self.entropy_penalty is None else float(self.entropy_penalty),
             "max_grad_norm": None if self.max_grad_norm is None else float(self.max_grad_norm),
             "use_sde": self.use_sde,
             "batch_norm_stats": self.batch_norm_stats,
@@ -491,7 +421,8 @@ class SoftAC(ModelFiles):
         for name, mean in means.items():
             self.logger.record(f"train/{name}", mean)
         if "ent_coef_loss" in means:
-            self.logger.record("train/target_entropy", self.temperature.target_nats)
+            if "target_entropy" not in means:  # the same for all states
+                self.logger.record("train/target_entropy", self.temperature.target_nats)
             self.temperature.warn_of_held_bound(log.values["ent_coef"][-1])
         if "entropy" in means:
             self.temperature.target.observe(float(means["entropy"]))
@@ -505,6 +436,7 @@ class SoftAC(ModelFiles):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfSoftAC:
+        self.temperature.start_run()
         return super().learn(
             total_timesteps=total_timesteps,
             callback=callback,

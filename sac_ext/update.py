@@ -42,6 +42,8 @@ class SoftUpdate:
     :param tau: share of the critics in the new target critics
     :param entropy_in_critic: weight of the entropy bonus in the TD target, 0 to 1
     :param critic_reduction: ``"min"`` or ``"mean"``
+    :param q_clip: how far the critics may be from the target critics before their loss ignores it, or None
+    :param entropy_penalty: weight of the penalty towards the entropy of the policy that acted, or None
     :param max_grad_norm: the actor's and the critics' gradients are each clipped to this norm, or None
     :param use_sde: draw a new gSDE exploration matrix at every step
     :param batch_norm_stats: running statistics of the critics, copied to the targets with each target update
@@ -60,6 +62,8 @@ class SoftUpdate:
     tau: float
     entropy_in_critic: float
     critic_reduction: str
+    q_clip: float | None
+    entropy_penalty: float | None
     max_grad_norm: float | None
     use_sde: bool
     batch_norm_stats: list[th.Tensor]
@@ -81,6 +85,8 @@ class SoftUpdate:
             self.tau,
             self.entropy_in_critic,
             self.critic_reduction,
+            self.q_clip,
+            self.entropy_penalty,
             self.max_grad_norm,
         )
 
@@ -97,11 +103,14 @@ class SoftUpdate:
         metrics = {"ent_coef": ent_coef}
 
         if update_actor:
-            pi = self.head.pi(self.policy.actor, batch.observations)
+            pi = self.head.pi(self.policy.actor, batch.observations, _of(batch, "action_masks"))
             metrics["entropy"] = pi.entropy.detach().mean()
             if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
-                loss = losses.ent_coef_loss(self.log_ent_coef, pi.entropy, self.target_entropy)
+                target_entropy, free = self._target_entropies(batch)
+                loss = losses.ent_coef_loss(self.log_ent_coef, pi.entropy, target_entropy, free)
                 metrics["ent_coef_loss"] = self._descend(loss, self.ent_coef_optimizer)
+                if free is not None:
+                    metrics["target_entropy"] = target_entropy.mean()
                 if self.log_ent_coef_bounds is not None:
                     self.log_ent_coef.data.clamp_(*self.log_ent_coef_bounds)
 
@@ -109,8 +118,12 @@ class SoftUpdate:
         metrics["critic_loss"] = self._descend(loss, self.policy.critic.optimizer, self.max_grad_norm)
 
         if update_actor:
-            q = pi.expected_q(self.policy.critic, batch.observations, losses.REDUCTIONS[self.critic_reduction])
+            reduce = losses.REDUCTIONS[self.critic_reduction]
+            q = self.head.expected_q(pi, self.policy.critic, batch.observations, reduce)
             loss = losses.actor_loss(q, pi.entropy, ent_coef)
+            if self.entropy_penalty is not None:
+                behavior_entropy = batch.behavior_entropies.flatten()
+                loss = loss + self.entropy_penalty * losses.entropy_penalty(pi.entropy, behavior_entropy)
             metrics["actor_loss"] = self._descend(loss, self.policy.actor.optimizer, self.max_grad_norm)
 
         if update_target:
@@ -124,14 +137,26 @@ class SoftUpdate:
         assert self.ent_coef_tensor is not None
         return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have put another one there
 
+    def _target_entropies(self, batch: Any) -> tuple[th.Tensor, th.Tensor | None]:
+        """
+        With action masks, each state's target is the same share of the entropy that its mask leaves.
+
+        :return: ``()`` or ``(B,)`` in nats, and ``(B,)`` whether a state leaves a choice, or None without masks
+        """
+        action_masks = _of(batch, "action_masks")
+        if action_masks is None:
+            return self.target_entropy, None
+        reachable = self.head.masked_max_entropy(action_masks)
+        return self.target_entropy * (reachable / self.head.max_entropy), reachable > 0
+
     def _critic_loss(self, batch: Any, ent_coef: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """:return: ``()`` the loss, and ``(B,)`` TD errors where the batch has weights"""
-        weights, entropies = getattr(batch, "weights", None), getattr(batch, "entropies", None)
+        weights, entropies = _of(batch, "weights"), _of(batch, "entropies")
         with th.no_grad():
             bonus = ent_coef * self.entropy_in_critic
-            next_pi = self.head.pi(self.policy.actor, batch.next_observations)
+            next_pi = self.head.pi(self.policy.actor, batch.next_observations, _of(batch, "next_action_masks"))
             reduce = losses.REDUCTIONS[self.critic_reduction]
-            next_q = next_pi.expected_q(self.policy.critic_target, batch.next_observations, reduce)
+            next_q = self.head.next_q(next_pi, self.policy.critic_target, batch.next_observations, reduce)
             next_value = losses.soft_value(next_q, next_pi.entropy, bonus)
             rewards = batch.rewards.flatten()
             if entropies is not None:
@@ -139,13 +164,24 @@ class SoftUpdate:
             discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
             target = losses.td_target(rewards, batch.dones.flatten(), discounts, next_value)
         q_taken = self.head.q_taken(self.policy.critic, batch.observations, batch.actions)
+        q_clipped = None
+        if self.q_clip is not None:
+            with th.no_grad():
+                target_q_taken = self.head.q_taken(self.policy.critic_target, batch.observations, batch.actions)
+            q_clipped = losses.clip_to_target_critic(q_taken, target_q_taken, self.q_clip)
         if weights is None:
-            return losses.critic_loss(q_taken, target), None
-        return losses.critic_loss(q_taken, target, weights.flatten()), losses.td_errors(q_taken, target)
+            return losses.critic_loss(q_taken, target, q_clipped=q_clipped), None
+        loss = losses.critic_loss(q_taken, target, weights.flatten(), q_clipped)
+        return loss, losses.td_errors(q_taken, target)
 
     def _descend(self, loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
         self.step_down(loss, optimizer, max_grad_norm)
         return loss.detach()
+
+
+def _of(batch: Any, name: str) -> Any:
+    """:return: what the batch has under this name; SB3's samples have less than ours"""
+    return getattr(batch, name, None)
 
 
 @th.no_grad()

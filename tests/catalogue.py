@@ -11,8 +11,12 @@ ACTIONS: dict[str, spaces.Space] = {
     "box-2d": spaces.Box(-1.0, 1.0, (2, 2), np.float32),
     "discrete": spaces.Discrete(4),
     "discrete-start": spaces.Discrete(3, start=-1),
+    "multidiscrete": spaces.MultiDiscrete([3, 2], start=[1, -1]),
+    "multibinary": spaces.MultiBinary(10),  # so many joint actions that its critics are local
 }
-DISCRETE = [name for name in ACTIONS if name.startswith("discrete")]
+DISCRETE = [name for name in ACTIONS if not name.startswith("box")]
+FACTORED = [name for name in DISCRETE if name.startswith("multi")]
+CRITICS = ("joint", "local", "additive")
 
 OBSERVATIONS: dict[str, tuple[spaces.Space, str]] = {
     "vector": (spaces.Box(-1.0, 1.0, (3,), np.float32), "MlpPolicy"),
@@ -65,3 +69,52 @@ class RandomEnv(gym.Env):
         terminated = bool(self.np_random.random() < 0.05)
         truncated = self.step_count >= self.episode_length
         return self.observation_space.sample(), reward, terminated, truncated, {}
+
+
+class MaskedEnv(RandomEnv):
+    """Allows what depends on the observation alone, and nothing at a terminal one; refuses the rest."""
+
+    def _reached(self, obs: Any) -> Any:
+        self.obs = obs
+        return obs
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        obs, info = super().reset(seed=seed)
+        self.over = False
+        return self._reached(obs), info
+
+    def action_masks(self) -> np.ndarray:
+        mask = masks_at(self.obs[None], self.action_space)[0]
+        return mask & (not self.over)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
+        sizes, starts = sizes_and_starts(self.action_space)
+        positions = np.cumsum([0, *sizes[:-1]]) + np.reshape(action, -1) - starts
+        assert self.action_masks()[positions].all(), f"{action} is not allowed"
+        obs, reward, terminated, truncated, info = super().step(action)
+        self.over = terminated
+        return self._reached(obs), reward, terminated, truncated, info
+
+
+def sizes_and_starts(space: spaces.Space) -> tuple[list[int], list[int]]:
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)], [int(space.start)]
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.nvec.tolist(), space.start.tolist()
+    assert isinstance(space, spaces.MultiBinary)
+    return [2] * space.n, [0] * space.n
+
+
+def masks_at(observations: np.ndarray, space: spaces.Space) -> np.ndarray:
+    """
+    :param observations: ``(B, 3)``
+    :return: ``(B, S)`` about half of the values, at least one per component
+    """
+    sizes, _ = sizes_and_starts(space)
+    firsts = np.cumsum([0, *sizes[:-1]])
+    numbers = np.sin(1000 * observations[:, :1].astype(np.float64) * np.arange(1, 1 + sum(sizes)))
+    masks = numbers > 0
+    for first, size in zip(firsts, sizes, strict=True):
+        best = first + numbers[:, first : first + size].argmax(axis=1)
+        masks[np.arange(len(masks)), best] = True
+    return masks

@@ -15,7 +15,12 @@ from tests.catalogue import OBSERVATIONS, RandomEnv, small_networks
 
 
 def ready(
-    execution: str, actions: str = "box", observations: str = "vector", device: str = "cpu", **kwargs: Any
+    execution: str,
+    actions: str = "box",
+    observations: str = "vector",
+    device: str = "cpu",
+    env_class: type[RandomEnv] = RandomEnv,
+    **kwargs: Any,
 ) -> SoftAC:
     """A model with 60 random transitions, before its first update."""
     options: dict[str, Any] = {
@@ -25,7 +30,7 @@ def ready(
         "policy_kwargs": small_networks(observations),
         "batch_size": 16,
     }
-    env = RandomEnv(observations, actions)
+    env = env_class(observations, actions)
     policy = OBSERVATIONS[observations][1]
     model = SoftAC(policy, env, execution=execution, device=device, **options | kwargs)
     model.learn(60)
@@ -92,7 +97,8 @@ def what_a_graph_would_hold(model: SoftAC) -> Any:
         tensors.append(update.ent_coef_tensor)
     groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
     settings = [[str(group[name]) for name in sorted(group) if name not in ("params", "lr")] for group in groups]
-    names = ("gamma", "tau", "entropy_in_critic", "critic_reduction", "max_grad_norm", "log_ent_coef_bounds", "use_sde")
+    names = ("gamma", "tau", "entropy_in_critic", "critic_reduction", "max_grad_norm", "log_ent_coef_bounds")
+    names += ("q_clip", "entropy_penalty", "use_sde")
     numbers = [getattr(update, name) for name in names]
     rates = [group["lr"].data_ptr() for group in groups]
     return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors], settings, numbers, rates

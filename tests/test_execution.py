@@ -18,7 +18,7 @@ from torch.testing import assert_close
 from sac_ext import SoftAC
 from sac_ext.execution import compiled
 from sac_ext.execution.captured import WARM_UP
-from tests.catalogue import ACTIONS, OBSERVATIONS, SMALL, RandomEnv
+from tests.catalogue import ACTIONS, DISCRETE, OBSERVATIONS, SMALL, RandomEnv
 from tests.compare import assert_equal
 from tests.modes import assert_close_models, captured_on_the_cpu, ready, train
 
@@ -47,15 +47,17 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "prioritized": {"replay_buffer_kwargs": {"prioritized": True}},
     "n-step": {"n_steps": 3, "replay_buffer_kwargs": {"soft_n_steps": True}},
     "three critics": {"policy_kwargs": SMALL | {"n_critics": 3}},
+    "stabilised": {"q_clip": 0.1},
 }
 ON_DISCRETE = {
     "scheduled": {"target_entropy": lambda progress: 0.1 + 0.5 * progress},
     "clipped": {"max_grad_norm": 0.1},
+    "stabilised": {"q_clip": 0.1, "entropy_penalty": 0.5},
 }
 
 
 def options_of(switches: str, actions: str) -> dict[str, Any]:
-    return SWITCHES[switches] | (ON_DISCRETE.get(switches, {}) if actions.startswith("discrete") else {})
+    return SWITCHES[switches] | (ON_DISCRETE.get(switches, {}) if actions in DISCRETE else {})
 
 
 @pytest.mark.filterwarnings("ignore:ent_coef is held")

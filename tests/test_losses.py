@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch as th
+from gymnasium import spaces
 from torch.testing import assert_close
 
 from sac_ext import losses
-from sac_ext.heads import CategoricalActions
+from sac_ext.heads import make_head
+from sac_ext.heads.categorical import CategoricalActions
 
 
 def test_soft_value() -> None:
@@ -56,13 +58,14 @@ def test_reductions_over_critics(reduction: str, expected: list[float]) -> None:
 
 
 def test_categorical_expectation_and_entropy_are_exact_sums() -> None:
-    pi = CategoricalActions(th.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]).clamp(min=1e-30).log())
+    probs = th.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
+    pi = CategoricalActions.of(probs.clamp(min=1e-30).log()[:, None])
     assert_close(pi.entropy, th.tensor([1.5 * math.log(2), 0.0]))
 
     def critic(_: th.Tensor) -> tuple[th.Tensor, ...]:
         return (th.tensor([[4.0, 0.0, 8.0], [1.0, 2.0, 3.0]]), th.tensor([[2.0, 4.0, 0.0], [5.0, 6.0, 7.0]]))
 
-    q = pi.expected_q(critic, th.zeros(2), losses.REDUCTIONS["min"])  # type: ignore[arg-type]
+    q = make_head(spaces.Discrete(3)).expected_q(pi, critic, th.zeros(2), losses.REDUCTIONS["min"])
     # the minimum per action first, then the expectation: .5 * 2 + .25 * 0 + .25 * 0
     assert_close(q, th.tensor([1.0, 1.0]))
 

@@ -76,7 +76,7 @@ def test_entropy_regularised_lqr() -> None:
         tensor = th.as_tensor(states, dtype=th.float32)
         _, log_std, _ = model.actor.get_action_dist_params(tensor)
         pi = model.head.pi(model.actor, tensor)
-        value = pi.expected_q(model.critic, tensor, lambda q: q.mean(dim=0)) + ALPHA * pi.entropy
+        value = model.head.expected_q(pi, model.critic, tensor, lambda q: q.mean(dim=0)) + ALPHA * pi.entropy
     np.testing.assert_allclose(-10 * model.actor.mu.weight.detach().numpy(), k, atol=0.05 * np.linalg.norm(k))
     assert (100 * (2 * log_std).exp()).mean().item() == pytest.approx(covariance.item(), rel=0.1)
     expected = c - np.einsum("bi,ij,bj->b", states, p, states)

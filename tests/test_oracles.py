@@ -1,6 +1,7 @@
 """What SoftAC converges to against fixed points computed without reinforcement learning (see ``oracles``)."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,51 @@ def test_tabular_mdp_reaches_the_soft_optimum(options: dict) -> None:
     np.testing.assert_allclose(learned_q, q[alive], atol=0.02 * np.ptp(q) + 0.05)
     divergence = (policy[alive] * np.log(policy[alive] / learned_policy)).sum(axis=1)
     assert divergence.max() < 0.01
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(4), spaces.MultiDiscrete([2, 3])], ids=str)
+@pytest.mark.parametrize("masked", [False, True])
+def test_tabular_mdp_with_masks_and_components(space: Any, masked: bool) -> None:
+    """What is not allowed has no probability and no part in any value; joint critics of components find the optimum."""
+    mdp = random_mdp(action_space=space, masked=masked)
+    q, policy = mdp.soft_optimum(ent_coef=0.3)
+    model = soft_ac(mdp.env(), ent_coef=0.3, gamma=mdp.gamma, tau=0.05)
+    mdp.fill(model)
+    train_in_phases(model, {0.03: 1500, 0.003: 900}, batch_size=128)
+    learned_q, learned_policy = q_and_policy(model, np.eye(len(mdp.rewards)), mdp.masks)
+    known = mdp.allowed() & ~mdp.terminal[:, None]
+    np.testing.assert_allclose(learned_q[known], q[known], atol=0.02 * np.ptp(q) + 0.05)
+    np.testing.assert_array_equal(learned_policy[~mdp.allowed()], 0)
+    ratios = np.where(known, policy, 1) / np.where(known, learned_policy, 1)
+    assert (policy * np.log(ratios)).sum(axis=1).max() < 0.01
+
+
+def test_without_entropy_it_is_q_learning() -> None:
+    """With a coefficient of 0 the values are those of hard value iteration, and the policy is greedy."""
+    mdp = random_mdp(seed=2)
+    q = np.zeros_like(mdp.rewards)
+    for _ in range(500):
+        q = mdp.rewards + mdp.gamma * mdp.probabilities @ np.where(mdp.terminal, 0.0, q.max(axis=1))
+    model = soft_ac(mdp.env(), ent_coef=0.0, gamma=mdp.gamma, tau=0.05)
+    mdp.fill(model)
+    train_in_phases(model, {0.03: 1500, 0.003: 600})
+    alive = ~mdp.terminal
+    learned_q, policy = (table[alive] for table in q_and_policy(model, np.eye(len(mdp.rewards))))
+    np.testing.assert_allclose(learned_q, q[alive], atol=0.02 * np.ptp(q) + 0.05)
+    np.testing.assert_array_equal(policy.argmax(axis=1), q[alive].argmax(axis=1))
+
+
+def test_the_value_at_the_optimum_is_that_of_soft_q_learning() -> None:
+    """``E_pi[Q] + alpha H(pi) = alpha logsumexp(Q / alpha)``: no policy has a higher one (Haarnoja 2017, eq. 4)."""
+    mdp = random_mdp(seed=3)
+    model = soft_ac(mdp.env(), ent_coef=0.3, gamma=mdp.gamma, tau=0.05)
+    mdp.fill(model)
+    train_in_phases(model, {0.03: 1200, 0.003: 600})
+    q, policy = q_and_policy(model, np.eye(len(mdp.rewards)))
+    value = (policy * (q - 0.3 * np.log(policy))).sum(axis=1)
+    soft = 0.3 * np.log(np.exp(q / 0.3).sum(axis=1))
+    assert (value <= soft + 1e-5).all()
+    np.testing.assert_allclose(value[~mdp.terminal], soft[~mdp.terminal], atol=0.01)
 
 
 def test_without_entropy_in_the_critic_the_values_are_those_of_expected_rewards() -> None:

@@ -40,7 +40,7 @@ def vec(actions: str, n_envs: int = 1, **kwargs: Any) -> DummyVecEnv:
 
 
 @pytest.mark.filterwarnings(
-    "ignore:We recommend you to use a symmetric", "ignore:Discrete action space  with a non-zero"
+    "ignore:We recommend you to use a symmetric", "ignore:.*Discrete action space  with a non-zero"
 )
 def test_the_catalogue_is_made_of_valid_environments(actions: str) -> None:
     check_env(RandomEnv(actions=actions), skip_render_check=True)

@@ -114,9 +114,9 @@ class TestGradientsReachOnlyWhatTheyShould:
 def draw_the_same_actions_at_each_call(model: SoftAC) -> None:
     pi = model.head.pi
 
-    def seeded(actor: Any, obs: Any) -> Any:
+    def seeded(actor: Any, obs: Any, *masks: Any) -> Any:
         th.manual_seed(0)
-        return pi(actor, obs)
+        return pi(actor, obs, *masks)
 
     model.head.pi = seeded  # type: ignore[method-assign]
 
@@ -157,7 +157,9 @@ def captured_targets(monkeypatch: pytest.MonkeyPatch, model: SoftAC, change: Any
     seen = []
     original = losses.critic_loss
     monkeypatch.setattr(
-        losses, "critic_loss", lambda q, target, *weights: seen.append(target) or original(q, target, *weights)
+        losses,
+        "critic_loss",
+        lambda q, target, *more, **other: seen.append(target) or original(q, target, *more, **other),
     )
     np.random.seed(0)
     th.manual_seed(0)

@@ -16,8 +16,8 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sac_ext import arguments
 from sac_ext.buffers import draws, files, memory
 from sac_ext.buffers.frames import AXES
-from sac_ext.buffers.gather import ENTROPIES, Gather
-from sac_ext.buffers.layout import UNNAMED, Layout
+from sac_ext.buffers.gather import ENTROPIES, MASKS, NEXT_MASKS, Gather
+from sac_ext.buffers.layout import NUMBER, UNNAMED, Layout
 from sac_ext.buffers.priorities import Priorities, parse_beta
 from sac_ext.buffers.ring import Column, Entries, Live
 from sac_ext.buffers.storage import Storage
@@ -38,6 +38,8 @@ SAVED_ARGUMENTS = (
     "prioritized",
     "alpha",
     "beta",
+    "behavior_entropy",
+    "action_mask_size",
 )
 
 
@@ -80,6 +82,10 @@ class DeviceReplayBuffer(ReplayBuffer):
     :param storage_device: where transitions are stored: ``"auto"`` (the training device if they fit there, otherwise
         the host), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
     :param memory_limit: the most they may take there, in bytes or as ``"8GB"``; None for what is free
+    :param behavior_entropy: keep the entropies of the policy that acted. They are given to :meth:`note` as they are
+        collected, which SoftAC does where it has an ``entropy_penalty``
+    :param action_mask_size: keep action masks of this size, of each observation and the next one; 0 for none. They are
+        given to :meth:`note` as they are collected, which SoftAC does where the environment has ``action_masks()``
     :raises ValueError: for an argument out of its range, or if the buffer does not fit; on the host, which hands
         memory out as it is written to, only if it is more than ``memory_limit``, otherwise a warning says so
     :raises TypeError: for an argument of the wrong type, or a space whose type torch lacks
@@ -105,6 +111,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         beta: float | tuple[float, float] = (0.4, 1.0),
         storage_device: str | th.device = "auto",
         memory_limit: int | str | None = None,
+        behavior_entropy: bool = False,
+        action_mask_size: int = 0,
     ) -> None:
         self._storage: Storage | None = None  # before the base class sets the device, which moves the storage
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
@@ -124,6 +132,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         self.alpha = arguments.number_between("alpha", alpha, low=0, high=1)
         self.beta = parse_beta(beta)
         self._progress_remaining = 1.0
+        self.behavior_entropy = arguments.boolean("behavior_entropy", behavior_entropy)
+        self.action_mask_size = arguments.integer_from("action_mask_size", action_mask_size, low=0)
         self.storage_device = str(storage_device)
         self.memory_limit = memory_limit
         self._layout = Layout(
@@ -136,11 +146,17 @@ class DeviceReplayBuffer(ReplayBuffer):
             frame_stack,
             frame_stack_axis,
             once=optimize_memory_usage,
-            notes=(ENTROPIES,) if soft_n_steps else (),
+            notes=self._kept_notes(),
         )
         self.frame_stack = self._layout.frame_stack
         self._notes: dict[str, np.ndarray] = {}
         self._placed = self._place()
+
+    def _kept_notes(self) -> dict[str, Column]:
+        notes = {ENTROPIES: NUMBER} if self.soft_n_steps or self.behavior_entropy else {}
+        if self.action_mask_size:
+            notes |= dict.fromkeys((MASKS, NEXT_MASKS), Column((self.action_mask_size,), np.dtype(np.bool_)))
+        return notes
 
     # ---------------------------------------------------------------- where it is stored
 
@@ -198,6 +214,8 @@ class DeviceReplayBuffer(ReplayBuffer):
                 self.soft_n_steps,
                 self.handle_timeout_termination,
                 self.prioritized,
+                self.behavior_entropy,
+                self.action_mask_size > 0,
             )
             if self.prioritized:
                 self._priorities = Priorities(self.buffer_size, self.n_envs, self.alpha, self._placed)
@@ -237,7 +255,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         """
         Say what else belongs to the transitions that are added next.
 
-        :param values: ``entropies`` with ``soft_n_steps``: ``(E,)`` in nats, of the policy at the observations
+        :param values: ``entropies`` with ``soft_n_steps`` or ``behavior_entropy``: ``(E,)`` in nats, of the policy at
+            the observations; ``action_masks`` and ``next_action_masks`` with ``action_mask_size``: ``(E, S)`` bool
         :raises ValueError: for a name the buffer does not keep, or a wrong shape
         """
         for name, value in values.items():
@@ -300,9 +319,10 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def _noted(self) -> list[np.ndarray]:
         if self._notes.keys() != self._layout.note_fields.keys():
+            needed = ", ".join(f"{name}=..." for name in self._layout.note_fields)
             raise ValueError(
-                "soft_n_steps=True needs the policy's entropies before every add, which SoftAC gives: "
-                "use it with SoftAC, or call note(entropies=...)"
+                "soft_n_steps, behavior_entropy and action_mask_size need what SoftAC notes before every add: use them "
+                f"with SoftAC, or call note({needed})"
             )
         return [self._notes[name] for name in self._layout.note_fields]
 

@@ -19,7 +19,8 @@ from sac_ext.buffers.ring import Entries
 from sac_ext.buffers.samples import SoftReplayBufferSamples
 from sac_ext.buffers.storage import Storage
 
-ENTROPIES = "entropies"  # the column they are stored in
+# columns of what SoftAC notes
+ENTROPIES, MASKS, NEXT_MASKS = "entropies", "action_masks", "next_action_masks"
 
 BYTES_AT_ONCE = 8 * 2**20  # as much as caches hold
 
@@ -37,6 +38,8 @@ class Gather:
     :param soft_n_steps: sum also the entropies between
     :param handle_timeouts: ``dones`` are 0 where an episode was cut off
     :param prioritized: batches say which transitions they have
+    :param behavior_entropy: batches have the entropies of the policy that acted
+    :param masked: batches have action masks
     """
 
     storage: Storage
@@ -46,6 +49,8 @@ class Gather:
     soft_n_steps: bool
     handle_timeouts: bool
     prioritized: bool
+    behavior_entropy: bool
+    masked: bool
 
     def batches(self, n: int, entries: Entries, weights: th.Tensor | None, env: VecNormalize | None) -> Iterator[Any]:
         """
@@ -99,12 +104,16 @@ class Gather:
             "rewards": self._deliver(rewards),
             "discounts": self._deliver(discounts),
         }
-        if self.prioritized or self.soft_n_steps:
+        if self.prioritized or self.soft_n_steps or self.behavior_entropy or self.masked:
+            behavior_entropies = storage.step(ENTROPIES, entries)[:, None] if self.behavior_entropy else None
             return SoftReplayBufferSamples(
                 **samples,
                 weights=None if weights is None else self._deliver(weights[:, None]),
                 indices=entries.flat if self.prioritized else None,
                 entropies=self._deliver(entropies),
+                behavior_entropies=self._deliver(behavior_entropies),
+                action_masks=self._deliver(storage.step(MASKS, entries)) if self.masked else None,
+                next_action_masks=self._deliver(storage.step(NEXT_MASKS, last)) if self.masked else None,
             )
         return (ReplayBufferSamples if UNNAMED in storage.layout.parts else DictReplayBufferSamples)(**samples)
 

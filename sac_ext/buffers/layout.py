@@ -49,7 +49,7 @@ class Layout:
     :param frame_stack: of how many frames observations are stacks, or a dict of that
     :param frame_stack_axis: along which axis
     :param once: store each observation once, also where it is no stack
-    :param notes: names of further numbers that belong to a transition
+    :param notes: what else belongs to a transition, by name
     :raises ValueError: if observations cannot be such stacks
     :raises TypeError: if torch lacks the type of a space
     """
@@ -65,7 +65,7 @@ class Layout:
         frame_stack: int | Mapping[str, int],
         frame_stack_axis: str,
         once: bool,
-        notes: tuple[str, ...],
+        notes: Mapping[str, Column],
     ) -> None:
         self.length, self.n_envs = length, n_envs
         subspaces: Any = observation_space if isinstance(obs_shapes, dict) else {UNNAMED: observation_space}
@@ -91,7 +91,7 @@ class Layout:
         for key, part in self.parts.items():
             if part.stacking is None:
                 self.columns |= dict.fromkeys(pair_names(key), part.column)
-        self.columns |= dict.fromkeys(("timeouts", *notes), NUMBER)
+        self.columns |= {"timeouts": NUMBER, **notes}
         # what add takes, in the order of the columns
         done = Field("done", NUMBER, n_envs)
         self.fields = [
@@ -101,7 +101,7 @@ class Layout:
             *(field for part in self.parts.values() for field in (part.field, part.next_field)),
         ]
         self.done_place = self.fields.index(done)
-        self.note_fields = {name: Field(name, NUMBER, n_envs) for name in notes}
+        self.note_fields = {name: Field(name, column, n_envs) for name, column in notes.items()}
 
     @property
     def nbytes(self) -> int:

@@ -7,7 +7,8 @@ import torch as th
 
 class SoftReplayBufferSamples(NamedTuple):
     """
-    SB3's ``ReplayBufferSamples`` with what prioritised replay and soft n-step returns need. ``B`` transitions.
+    SB3's ``ReplayBufferSamples`` with what prioritised replay, soft n-step returns, action masks and the entropy
+    penalty need. ``B`` transitions, ``S`` values of all components of an action together.
 
     :param observations: ``(B, *shape)``, or a dict of them
     :param actions: ``(B, action_dim)``
@@ -19,6 +20,9 @@ class SoftReplayBufferSamples(NamedTuple):
     :param indices: ``(B,)`` for ``update_priorities``, or None
     :param entropies: ``(B, 1)`` in nats, discounted and summed over the steps between observation and next
         observation, or None
+    :param behavior_entropies: ``(B, 1)`` in nats, of the policy that acted at the observations, or None
+    :param action_masks: ``(B, S)`` which values were allowed at the observations, or None
+    :param next_action_masks: ``(B, S)`` which are at the next observations, or None
     """
 
     observations: Any
@@ -30,3 +34,6 @@ class SoftReplayBufferSamples(NamedTuple):
     weights: th.Tensor | None = None
     indices: th.Tensor | None = None
     entropies: th.Tensor | None = None
+    behavior_entropies: th.Tensor | None = None
+    action_masks: th.Tensor | None = None
+    next_action_masks: th.Tensor | None = None

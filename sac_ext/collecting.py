@@ -1,0 +1,234 @@
+"""How transitions are collected, kept and drawn: the replay buffer, action masks, and NaN refused at the door."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.vec_env import VecEnv
+
+from sac_ext import action_masks, finite
+from sac_ext.buffers import DeviceReplayBuffer
+from sac_ext.heads import ActionHead
+from sac_ext.model_files import ModelFiles
+from sac_ext.torch_settings import unvalidated_distributions
+
+# Of the DeviceReplayBuffer, and of none of SB3's
+OUR_OPTIONS = {"frame_stack", "prioritized", "alpha", "beta", "soft_n_steps", "storage_device", "memory_limit"}
+
+
+class Collecting(ModelFiles):
+    """The part of ``SoftAC`` between the environment and the gradient step."""
+
+    head: ActionHead
+    actor: Any
+    entropy_penalty: float | None
+    _action_masks: np.ndarray | None = None
+    """``(n_envs, S)`` of the observations to act on next, or None where there are none."""
+
+    # ---------------------------------------------------------------- replay buffer
+
+    def _prepare_replay_buffer(self) -> None:
+        """Ours, unless another class was asked for; that one SB3 creates."""
+        if self.replay_buffer_class is NStepReplayBuffer and self.replay_buffer_kwargs.get("n_steps") == self.n_steps:
+            # SB3 chose it for n_steps when the model was set up that is now loaded
+            self.replay_buffer_class = None
+            chosen = {"n_steps", "gamma"}
+            self.replay_buffer_kwargs = {k: v for k, v in self.replay_buffer_kwargs.items() if k not in chosen}
+        if self.replay_buffer_class is None:
+            self.replay_buffer_class = DeviceReplayBuffer
+        foreign = sorted(OUR_OPTIONS & self.replay_buffer_kwargs.keys())
+        if foreign and self.replay_buffer_class.__module__.startswith("stable_baselines3."):
+            raise ValueError(
+                f"replay_buffer_kwargs has {', '.join(foreign)}, which {self.replay_buffer_class.__name__} does not "
+                "know: give replay_buffer_class=None for the DeviceReplayBuffer, also to load() a model of SAC's"
+            )
+        if self.replay_buffer is None and issubclass(self.replay_buffer_class, DeviceReplayBuffer):
+            self.replay_buffer = self._new_replay_buffer(self.replay_buffer_class)
+
+    def _new_replay_buffer(self, buffer_class: type[DeviceReplayBuffer]) -> DeviceReplayBuffer:
+        return buffer_class(
+            self.buffer_size,
+            self.observation_space,
+            self.action_space,
+            device=self.device,
+            n_envs=self.n_envs,
+            optimize_memory_usage=self.optimize_memory_usage,
+            **self.needed_notes() | self.n_step_arguments() | self.replay_buffer_kwargs,
+        )
+
+    def needed_notes(self) -> dict[str, Any]:
+        """:return: what the replay buffer has to keep for this environment and these arguments, as its arguments"""
+        return {
+            "behavior_entropy": self.entropy_penalty is not None,
+            "action_mask_size": sum(self.head.mask_sizes) if self._environment_has_masks() else 0,
+        }
+
+    def _environment_has_masks(self) -> bool:
+        return bool(self.head.mask_sizes) and self.env is not None and action_masks.are_supported(self.env)
+
+    def _fit_replay_buffer_to_environment(self) -> None:
+        """
+        A model loaded without an environment did not know of its action masks.
+
+        :raises ValueError: where the buffer lacks what is needed and has transitions already, or is not ours
+        """
+        buffer, needed = self.replay_buffer, {name: value for name, value in self.needed_notes().items() if value}
+        lacking = [name for name, value in needed.items() if getattr(buffer, name, None) != value]
+        if not lacking:
+            return
+        chosen = self.replay_buffer_class if buffer is None else type(buffer)
+        if chosen is not None and issubclass(chosen, DeviceReplayBuffer) and (buffer is None or buffer.size() == 0):
+            self.replay_buffer = self._new_replay_buffer(chosen)
+            return
+        what = {"behavior_entropy": "the entropies that entropy_penalty needs", "action_mask_size": "action masks"}
+        raise ValueError(
+            f"the replay buffer, a {type(buffer).__name__} with {0 if buffer is None else buffer.size()} transitions, "
+            f"does not keep {' and '.join(what[name] for name in lacking)}: use the DeviceReplayBuffer "
+            "(replay_buffer_class=None), and where it has transitions without them, start with an empty one "
+            "(model.replay_buffer = None)"
+        )
+
+    def _batches(self, n: int, batch_size: int) -> Iterator[Any]:
+        buffer, env = self.replay_buffer, self._vec_normalize_env
+        assert buffer is not None
+        if isinstance(buffer, DeviceReplayBuffer):
+            buffer.set_progress_remaining(self._current_progress_remaining)
+            yield from buffer.batches(n, batch_size, env)
+        else:
+            for _ in range(n):
+                yield buffer.sample(batch_size, env=env)
+
+    # ---------------------------------------------------------------- acting
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        env = action_masks.with_masks_in_info(env)
+        return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+        action_masks: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        SB3's ``predict``, with action masks as ``sb3_contrib.MaskablePPO`` takes them.
+
+        :param observation: the input observation
+        :param state: not used
+        :param episode_start: not used
+        :param deterministic: take the most probable action instead of drawing one
+        :param action_masks: ``(S,)``, or ``(B, S)`` for a batch: which values each component may take, one component
+            after the other; None for all
+        :return: the actions, int64 for discrete ones, and the state
+        :raises ValueError: for masks of another shape, or that leave a component no value, or on Box
+        :raises TypeError: for masks that are not of bool, or 0 and 1
+        """
+        if action_masks is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        return self.policy.predict(observation, state, episode_start, deterministic, action_masks)  # type: ignore[call-arg]
+
+    def _masks_now(self) -> np.ndarray | None:
+        """:return: ``(n_envs, S)`` of the environments, or None where they have none"""
+        if not self._environment_has_masks():
+            return None
+        assert self.env is not None
+        return action_masks.of_environments(self.env, self.head.mask_sizes, self.action_space)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self._action_masks is None:
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        if self.num_timesteps < learning_starts:
+            actions = np.array([self.head.sample_allowed(mask) for mask in self._action_masks])
+        else:
+            assert self._last_obs is not None
+            actions, _ = self.predict(self._last_obs, deterministic=False, action_masks=self._action_masks)
+        return actions, actions
+
+    # ---------------------------------------------------------------- storing
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        self._fit_replay_buffer_to_environment()
+        kept = self.optimize_memory_usage
+        if isinstance(self.replay_buffer, DeviceReplayBuffer):
+            if reset_num_timesteps or self._last_obs is None:  # the environment is reset
+                self.replay_buffer.truncate_last_trajectory()
+            self.optimize_memory_usage = False  # for which SB3 would declare the last transition a terminal one
+        try:
+            result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        finally:
+            self.optimize_memory_usage = kept
+        finite.check_observation(self._last_obs, "the reset of the environment")
+        self._action_masks = self._masks_now()
+        return result
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        source = f"the environment at step {self.num_timesteps}"
+        finite.check_reward(reward, source)
+        finite.check_observation(new_obs, source)
+        for index in np.flatnonzero(dones):
+            if "terminal_observation" in infos[index]:
+                finite.check_observation(infos[index]["terminal_observation"], source)
+        masks = self._masks_now()
+        if isinstance(replay_buffer, DeviceReplayBuffer):
+            if replay_buffer.soft_n_steps or replay_buffer.behavior_entropy:
+                replay_buffer.note(entropies=self._policy_entropies())
+            if replay_buffer.action_mask_size:
+                infos = self._note_masks(replay_buffer, masks, dones, infos)
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        self._action_masks = masks
+
+    def _note_masks(
+        self,
+        replay_buffer: DeviceReplayBuffer,
+        masks: np.ndarray | None,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> list[dict[str, Any]]:
+        """
+        :param masks: ``(n_envs, S)`` of the environments now, or None where they have none
+        :return: infos, with episodes terminated whose last masks are not known
+        """
+        if masks is None or self._action_masks is None:
+            everything = np.ones((self.n_envs, replay_buffer.action_mask_size), dtype=np.bool_)
+            replay_buffer.note(action_masks=everything, next_action_masks=everything)
+            return infos
+        next_masks, infos = action_masks.of_next_observations(
+            masks, dones, infos, self.head.mask_sizes, self.action_space
+        )
+        replay_buffer.note(action_masks=self._action_masks, next_action_masks=next_masks)
+        return infos
+
+    def _policy_entropies(self) -> np.ndarray:
+        """:return: ``(n_envs,)`` in nats, at the observations acted on last"""
+        assert self._last_obs is not None
+        observations, _ = self.policy.obs_to_tensor(self._last_obs)
+        masks = None if self._action_masks is None else th.as_tensor(self._action_masks, device=self.device)
+        with th.no_grad(), unvalidated_distributions():
+            entropies: np.ndarray = self.head.pi(self.actor, observations, masks).entropy.cpu().numpy()
+        return entropies

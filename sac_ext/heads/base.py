@@ -1,0 +1,118 @@
+"""What the losses ask of a family of action spaces.
+
+Shapes: ``B`` batch, ``C`` critics, ``K`` components of ``A_k`` values each, ``S = sum A_k``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+Reduce = Callable[[th.Tensor], th.Tensor]  # (C, ...) -> (...)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What ``SoftAC`` uses on a family where the user chose nothing."""
+
+    target_entropy: float  # nats
+    initial_ent_coef: float
+    ent_coef_bounds: tuple[float, float] | None
+    critic_reduction: str
+
+
+@dataclass
+class ActionDistribution:
+    """A policy at a batch of observations."""
+
+    entropy: th.Tensor
+    """``(B,)`` in nats, differentiable with respect to the actor."""
+
+
+class ActionHead(ABC):
+    """
+    One family of action spaces.
+
+    :param space: Action space
+    """
+
+    actor_class: ClassVar[type[nn.Module]]
+    """What an actor must be for :meth:`pi` to understand it."""
+    exact_entropy: ClassVar[bool]
+    """Whether the entropy is known, not estimated from one action."""
+    uses_action_noise: ClassVar[bool]
+
+    action_dim: int
+    """Number of components of an action."""
+    mask_sizes: tuple[int, ...]
+    """``A_k``, how many places of an action mask belong to each component; none where actions cannot be masked."""
+    min_entropy: float
+    """Lower bound of the entropy in nats, not reached by a policy with a gradient."""
+    max_entropy: float
+    """Entropy of the uniform policy in nats."""
+    defaults: Defaults
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.space = space
+
+    @abstractmethod
+    def make_actor(self, **kwargs: Any) -> nn.Module:
+        """Build the policy network from the arguments that SB3's ``SACPolicy`` gives its ``Actor``."""
+
+    @abstractmethod
+    def make_critic(self, **kwargs: Any) -> nn.Module:
+        """Build the critics from the arguments that SB3's ``SACPolicy`` gives its ``ContinuousCritic``."""
+
+    @abstractmethod
+    def pi(self, actor: Any, obs: PyTorchObs, action_masks: th.Tensor | None = None) -> Any:
+        """
+        :param actor: policy network
+        :param obs: Observations
+        :param action_masks: ``(B, S)`` which values the environment allows, or None for all
+        :return: the policy at ``obs``, an :class:`ActionDistribution`. On Box this draws one action per observation.
+        """
+
+    @abstractmethod
+    def expected_q(self, pi: Any, critic: Any, obs: PyTorchObs, reduce: Reduce) -> th.Tensor:
+        """
+        ``E_{a ~ pi}[reduce_c Q_c(s, a)]``: the critics are reduced first, then the expectation is taken.
+
+        :param pi: what :meth:`pi` gave at ``obs``
+        :param critic: critic networks
+        :param obs: Observations
+        :param reduce: how several critics become one estimate
+        :return: ``(B,)``, with a gradient with respect to the actor
+        """
+
+    def next_q(self, pi: Any, critic: Any, obs: PyTorchObs, reduce: Reduce) -> th.Tensor:
+        """:return: ``(B,)`` the same expectation for the TD target, where no gradient is asked for"""
+        return self.expected_q(pi, critic, obs, reduce)
+
+    @abstractmethod
+    def q_taken(self, critic: Any, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
+        """
+        :param critic: critic networks
+        :param obs: Observations
+        :param actions: as the replay buffer keeps them
+        :return: ``(C, B)`` value of these actions
+        """
+
+    def masked_max_entropy(self, action_masks: th.Tensor) -> th.Tensor:
+        """
+        :param action_masks: ``(B, S)``
+        :return: ``(B,)`` entropy in nats of the policy that is uniform on what is allowed
+        """
+        raise NotImplementedError(f"actions of {self.space} cannot be masked")
+
+    def sample_allowed(self, action_mask: np.ndarray) -> Any:
+        """
+        :param action_mask: ``(S,)``
+        :return: an action of the environment, uniform on what is allowed, by the action space's own generator
+        """
+        raise NotImplementedError(f"actions of {self.space} cannot be masked")

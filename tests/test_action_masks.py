@@ -1,0 +1,312 @@
+"""What an environment does not allow is never done, and has no part in any value."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from sb3_contrib.common.maskable.evaluation import evaluate_policy
+from sb3_contrib.common.wrappers import ActionMasker
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from torch.testing import assert_close
+
+from sac_ext import ActionMasksInInfo, SoftAC, losses
+from sac_ext.execution import compiled
+from sac_ext.heads import make_head
+from tests.catalogue import ACTIONS, CRITICS, DISCRETE, FACTORED, SMALL, MaskedEnv, RandomEnv, masks_at
+from tests.modes import assert_close_models, ready, train
+
+FAST: dict[str, Any] = {"seed": 0, "learning_starts": 30, "batch_size": 16, "buffer_size": 500, "policy_kwargs": SMALL}
+
+
+def masked(actions: str, **kwargs: Any) -> SoftAC:
+    return SoftAC("MlpPolicy", MaskedEnv(actions=actions), **FAST | kwargs)
+
+
+def vectorised(actions: str, n: int = 3, wrapped: bool = True, kind: Callable[..., Any] = DummyVecEnv) -> Any:
+    make: Callable[[], gym.Env] = partial(MaskedEnv, actions=actions)
+    return kind([(lambda: Monitor(ActionMasksInInfo(make()))) if wrapped else make] * n)
+
+
+# ---------------------------------------------------------------- acting and storing
+
+
+@pytest.mark.parametrize("actions", DISCRETE)
+@pytest.mark.parametrize("env", ["one", "several"])
+def test_only_what_is_allowed_is_done(actions: str, env: str) -> None:
+    """In the random steps before learning starts, and by the policy: the environment asserts it."""
+    model = SoftAC("MlpPolicy", MaskedEnv(actions=actions) if env == "one" else vectorised(actions), **FAST)
+    model.learn(90)
+    assert model._n_updates > 0
+    assert all(th.isfinite(value).all() for value in model.policy.state_dict().values())
+
+
+@pytest.mark.parametrize("actions", FACTORED)
+@pytest.mark.parametrize("critic", CRITICS)
+def test_every_critic_keeps_to_the_masks(actions: str, critic: str) -> None:
+    masked(actions, policy_kwargs=SMALL | {"critic": critic}).learn(70)
+
+
+def test_environments_in_processes() -> None:
+    env = vectorised("discrete", 2, kind=partial(SubprocVecEnv, start_method="fork"))
+    try:
+        SoftAC("MlpPolicy", env, **FAST).learn(60)
+    finally:
+        env.close()
+
+
+def test_sb3_contribs_wrapper() -> None:
+    env = ActionMasker(RandomEnv(actions="discrete"), lambda env: np.array([True, False, True, False]))
+    model = SoftAC("MlpPolicy", env, **FAST).learn(60)
+    assert set(np.unique(model.replay_buffer.actions[:60])) <= {0, 2}
+    batch = model.replay_buffer.sample(16)
+    assert th.equal(batch.action_masks, th.tensor([True, False, True, False]).expand(16, -1))
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"replay_buffer_kwargs": {"prioritized": True}}, {"optimize_memory_usage": True}]
+)
+def test_masks_are_those_of_the_observations(n_steps: int, options: dict[str, Any]) -> None:
+    """Also of the last observation of an episode that was cut off, and at the end of an n-step return."""
+    model = SoftAC("MlpPolicy", vectorised("discrete"), n_steps=n_steps, **FAST | options)
+    model.learn(300)
+    batch = model.replay_buffer.sample(400)
+    space = ACTIONS["discrete"]
+    assert batch.action_masks.dtype == th.bool
+    np.testing.assert_array_equal(batch.action_masks, masks_at(batch.observations.numpy(), space))
+    goes_on = batch.dones.numpy()[:, 0] == 0
+    following = masks_at(batch.next_observations.numpy(), space)
+    np.testing.assert_array_equal(batch.next_action_masks.numpy()[goes_on], following[goes_on])
+    assert batch.next_action_masks.numpy()[~goes_on].all()
+    assert model.replay_buffer.timeouts.any()
+    taken = batch.actions.numpy()[:, 0]
+    assert batch.action_masks.numpy()[np.arange(400), taken].all()
+
+
+def test_an_episode_cut_off_without_its_last_masks_counts_as_terminated() -> None:
+    model = SoftAC("MlpPolicy", vectorised("discrete", wrapped=False), **FAST)
+    with pytest.warns(UserWarning, match="masks of its last observation are not known.*ActionMasksInInfo") as warned:
+        model.learn(200)
+    assert len({str(warning.message) for warning in warned}) == 1
+    assert not model.replay_buffer.timeouts.any()
+    assert model.replay_buffer.dones.any()
+
+
+# ---------------------------------------------------------------- values
+
+
+def targets_of(model: SoftAC, batch: Any, monkeypatch: pytest.MonkeyPatch) -> th.Tensor:
+    seen = []
+    original = losses.critic_loss
+    keep = lambda q, target, *more, **other: seen.append(target) or original(q, target, *more, **other)  # noqa: E731
+    monkeypatch.setattr(losses, "critic_loss", keep)
+    th.manual_seed(0)
+    model._refresh_update()
+    model._update._critic_loss(batch, th.tensor(0.1))
+    monkeypatch.undo()
+    return seen[0]
+
+
+@pytest.mark.parametrize("actions", DISCRETE)
+@pytest.mark.parametrize("critic", CRITICS)
+def test_values_of_what_is_not_allowed_do_not_count(actions: str, critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the target nor in the actor's gradient, however large they are."""
+    model = masked(actions, policy_kwargs=SMALL | {"critic": critic}, critic_reduction="min").learn(40)
+    batch = model.replay_buffer.sample(16)
+    batch = batch._replace(dones=th.zeros_like(batch.dones))
+    n_values = batch.action_masks.shape[1]
+    allowed = th.zeros(16, n_values, dtype=th.bool)
+    allowed[:, model.head.code.environment.first] = True  # the first value of each component
+    batch = batch._replace(action_masks=allowed, next_action_masks=allowed)
+    results = []
+    for change in (0.0, 1e3):
+        with th.no_grad():
+            for q_network in [*model.critic.q_networks, *model.critic_target.q_networks]:
+                if critic == "local":
+                    q_network[0].weight[:, -n_values:] += change * ~allowed[0]
+                else:
+                    forbidden = ~model.head.code.policy_masks(allowed)[0]
+                    q_network[-1].bias[-len(forbidden) :] += change * forbidden
+        th.manual_seed(0)
+        pi = model.head.pi(model.actor, batch.observations, allowed)
+        q = model.head.expected_q(pi, model.critic, batch.observations, losses.REDUCTIONS["min"])
+        results.append(
+            (q, *th.autograd.grad(q.sum(), list(model.actor.parameters())), targets_of(model, batch, monkeypatch))
+        )
+    for before, after in zip(*results, strict=True):
+        assert_close(before, after)
+        assert before.abs().max() < 100
+
+
+@pytest.mark.parametrize("space", [spaces.Discrete(5), spaces.MultiDiscrete([2, 3]), spaces.MultiBinary(2)], ids=str)
+@pytest.mark.parametrize("critic", CRITICS)
+def test_the_masked_policy_is_the_policy_given_what_is_allowed(space: spaces.Space, critic: str) -> None:
+    head = make_head(space, critic=critic)
+    mask = th.tensor([True, False, True, True, False])[: sum(head.mask_sizes)]
+    logits = th.randn(1, head.code.components.n_values, requires_grad=True)
+    masks = head.code.policy_masks(mask[None])
+    log_probs = head.code.components.log_probs(logits, masks)
+    free = head.code.components.log_probs(logits)
+    allowed = head.code.components.padded(masks) & head.code.components.exists
+    probs, all_probs = log_probs.exp(), free.exp() * allowed
+    assert_close(probs, all_probs / all_probs.sum(dim=-1, keepdim=True))
+    assert (probs[~allowed] == 0).all()
+    (1e6 * (probs * log_probs.masked_fill(~allowed, 0)).sum()).backward()
+    assert th.isfinite(logits.grad).all()
+
+
+# ---------------------------------------------------------------- entropy
+
+
+def test_the_largest_entropy_that_masks_leave() -> None:
+    head = make_head(spaces.MultiDiscrete([2, 3]))
+    masks = th.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [0, 1, 0, 0, 1]], dtype=th.bool)
+    assert_close(head.masked_max_entropy(masks), th.tensor([6.0, 2.0, 1.0]).log())
+
+
+def test_each_state_has_the_target_that_its_mask_leaves() -> None:
+    model = masked("discrete", target_entropy="fraction:0.5").learn(40)
+    batch = model.replay_buffer.sample(16)
+    masks = th.zeros(16, 4, dtype=th.bool)
+    masks[:, 0] = True  # no choice at first
+    masks[4:8, 1] = True
+    masks[8:] = True
+    batch = batch._replace(action_masks=masks)
+    model._refresh_update()
+    targets, free = model._update._target_entropies(batch)
+    assert_close(targets, 0.5 * th.tensor([1.0] * 4 + [2.0] * 4 + [4.0] * 8).log())
+    assert free.tolist() == [False] * 4 + [True] * 12
+    with th.no_grad():
+        entropy = model.head.pi(model.actor, batch.observations, masks).entropy
+    expected = (model.log_ent_coef.detach() * (entropy - targets))[4:].mean()
+    assert_close(model._run_step(batch, True, True).metrics["ent_coef_loss"], expected)
+
+
+def test_the_logged_target_is_that_of_the_states() -> None:
+    model = masked("discrete", target_entropy="fraction:0.5").learn(60)
+    assert 0 < model.logger.name_to_value["train/target_entropy"] < 0.5 * np.log(4)
+
+
+# ---------------------------------------------------------------- predict
+
+
+@pytest.mark.parametrize("actions", DISCRETE)
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_predict_with_masks(actions: str, deterministic: bool) -> None:
+    model, space = masked(actions), ACTIONS[actions]
+    observations = np.array([model.observation_space.sample() for _ in range(60)])
+    masks = masks_at(observations, space)
+    predicted, _ = model.predict(observations, deterministic=deterministic, action_masks=masks)
+    code = model.head.code
+    taken = code.environment.flat_positions(th.as_tensor(predicted).reshape(60, -1) - code.starts)
+    assert masks[np.arange(60)[:, None], taken.numpy()].all()
+    one, _ = model.predict(observations[0], deterministic=deterministic, action_masks=masks[0].astype(np.int8))
+    assert one.shape == space.shape
+    assert space.contains(one)
+    unmasked, _ = model.predict(observations, deterministic=True)
+    again, _ = model.predict(observations, deterministic=True, action_masks=np.ones_like(masks))
+    np.testing.assert_array_equal(unmasked, again)
+
+
+def test_sb3_contribs_evaluation() -> None:
+    model = masked("discrete").learn(40)
+    evaluate_policy(model, Monitor(MaskedEnv(actions="discrete")), n_eval_episodes=3)
+
+
+@pytest.mark.parametrize(
+    ("masks", "error", "match"),
+    [
+        (np.ones(3, dtype=bool), ValueError, r"must have shape \(4,\) for Discrete\(4\).*got \((3,|1, 3)\)"),
+        (np.ones((1, 1, 4), dtype=bool), ValueError, r"must have shape \(4,\)"),
+        (np.ones(4, dtype=np.float32), TypeError, "of bool, or of the integers 0 and 1, got float32"),
+        (np.full(4, 2), TypeError, "of the integers 0 and 1"),
+        (np.zeros(4, dtype=bool), ValueError, r"allow no value of component 0 of Discrete\(4\)"),
+    ],
+)
+def test_bad_masks(masks: np.ndarray, error: type[Exception], match: str) -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), policy_kwargs=SMALL)
+    with pytest.raises(error, match=match):
+        model.predict(model.observation_space.sample(), action_masks=masks)
+    env = ActionMasker(RandomEnv(actions="discrete"), lambda env: masks)
+    with pytest.raises(error, match=match):
+        SoftAC("MlpPolicy", env, **FAST).learn(10)
+
+
+def test_a_component_without_a_value_is_named() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="multidiscrete"), policy_kwargs=SMALL)
+    masks = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    with pytest.raises(ValueError, match=r"no value of component 1 of MultiDiscrete\(\[3 2\].*row 1 of the masks"):
+        model.predict(np.zeros((2, 3), dtype=np.float32), action_masks=masks)
+
+
+def test_masks_on_box() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(), policy_kwargs=SMALL)
+    with pytest.raises(ValueError, match=r"actions of Box.* cannot be masked"):
+        model.predict(model.observation_space.sample(), action_masks=np.ones(2, dtype=bool))
+
+
+def test_as_many_masks_as_observations() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), policy_kwargs=SMALL)
+    with pytest.raises(ValueError, match="3 action masks for 2 observations"):
+        model.predict(np.zeros((2, 3), dtype=np.float32), action_masks=np.ones((3, 4), dtype=bool))
+
+
+# ---------------------------------------------------------------- replay buffers, environments, files
+
+
+def test_other_replay_buffers_are_refused() -> None:
+    with pytest.raises(ValueError, match="a ReplayBuffer with 0 transitions, does not keep action masks"):
+        masked("discrete", replay_buffer_class=ReplayBuffer).learn(10)
+
+
+def test_going_on_in_other_environments() -> None:
+    model = masked("discrete").learn(40)
+    model.set_env(RandomEnv(actions="discrete"))
+    model.learn(40, reset_num_timesteps=False)
+    assert model.replay_buffer.storage.stored("action_masks")[45:80].all()
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), **FAST).learn(10)
+    model.set_env(MaskedEnv(actions="discrete"))
+    with pytest.raises(ValueError, match="DeviceReplayBuffer with 10 transitions, does not keep action masks"):
+        model.learn(10)
+    model.replay_buffer = None  # as the error says
+    model.learn(40)
+    assert model.replay_buffer.sample(4).action_masks.shape == (4, 4)
+
+
+def test_files(tmp_path: Any) -> None:
+    model = masked("discrete").learn(60)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "buffer")
+    loaded = SoftAC.load(tmp_path / "model")  # an environment comes later
+    loaded.set_env(MaskedEnv(actions="discrete"))
+    loaded.learn(40)
+    loaded.load_replay_buffer(tmp_path / "buffer")
+    for name in ("action_masks", "next_action_masks"):
+        before, after = (each.replay_buffer.storage.stored(name)[:60] for each in (model, loaded))
+        np.testing.assert_array_equal(before, after)
+    loaded.learn(40, reset_num_timesteps=False)
+
+
+# ---------------------------------------------------------------- execution
+
+
+@pytest.mark.filterwarnings("ignore:ent_coef is held")
+@pytest.mark.parametrize("actions", ["discrete", "multidiscrete", "multibinary"])
+def test_steps_with_masks_as_one_graph(monkeypatch: pytest.MonkeyPatch, actions: str) -> None:
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+    eager, other = ready("eager", actions, env_class=MaskedEnv), ready("compile", actions, env_class=MaskedEnv)
+    assert_close_models(train(eager), train(other))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actions", DISCRETE)
+def test_compiled_steps_with_masks(actions: str) -> None:
+    eager, other = ready("eager", actions, env_class=MaskedEnv), ready("compile", actions, env_class=MaskedEnv)
+    assert_close_models(train(eager), train(other))
