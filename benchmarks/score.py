@@ -8,32 +8,19 @@ policy_kwargs (n_envs, normalize, ...) are refused by SoftAC.
 """
 
 import argparse
-import json
-import platform
 import time
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import stable_baselines3
 import torch as th
-import yaml
+from runs import EVALUATION_SEED_OFFSET, RESULTS, append, interquartile_mean, our_config, read, versions, zoo_entry
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
-import sac_ext
-
-RESULTS = Path(__file__).parent / "results"
-EVALUATION_SEED_OFFSET = 10_000
-
-
-def interquartile_mean(values: Any) -> float:
-    """Mean of the middle half (Agarwal et al. 2021, arXiv:2108.13264)."""
-    quarter = len(values) // 4
-    return float(np.sort(values)[quarter : len(values) - quarter].mean())
+from sac_ext import SoftAC
 
 
 class Curve(BaseCallback):
@@ -53,14 +40,11 @@ class Curve(BaseCallback):
 
 def run(env_id: str, entry: dict[str, Any], seed: int, episodes: int) -> dict[str, Any]:
     """Train and evaluate one seed."""
-    hyperparams = dict(entry)
-    n_timesteps = int(hyperparams.pop("n_timesteps"))
-    if isinstance(hyperparams.get("policy_kwargs"), str):  # the zoo's way to write Python objects in YAML
-        hyperparams["policy_kwargs"] = eval(hyperparams["policy_kwargs"])
+    n_timesteps, arguments = zoo_entry({env_id: entry}, env_id)
     evaluation = Monitor(gym.make(env_id))
     evaluation.reset(seed=seed + EVALUATION_SEED_OFFSET)
     curve = Curve(evaluation, every=n_timesteps // 10)
-    model = sac_ext.SoftAC(env=env_id, seed=seed, device="cpu", **hyperparams)
+    model = SoftAC(env=env_id, seed=seed, device="cpu", **arguments)
     start = time.perf_counter()
     model.learn(n_timesteps, callback=curve)
     seconds = time.perf_counter() - start
@@ -75,13 +59,7 @@ def run(env_id: str, entry: dict[str, Any], seed: int, episodes: int) -> dict[st
         "curve": curve.points,
         "seconds_with_evaluations": round(seconds, 1),
         "entry": entry,
-        "versions": {
-            "sac_ext": sac_ext.__version__,
-            "stable_baselines3": stable_baselines3.__version__,
-            "torch": th.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-        },
+        "versions": versions(),
     }
 
 
@@ -95,21 +73,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/score-ENV.jsonl")
     options = parser.parse_args()
     th.set_num_threads(1)
-    config = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
+    config = our_config()
     entry = config.get(options.env, config["default"])
     if options.execution:
         entry = entry | {"execution": options.execution}
     if options.steps:
         entry = entry | {"n_timesteps": options.steps}
     out = options.out or RESULTS / f"score-{options.env}.jsonl"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    lines = map(json.loads, out.read_text().splitlines() if out.exists() else [])
-    results = {line["seed"]: line for line in lines if line["entry"] == entry and line["episodes"] == options.episodes}
+    results = {
+        line["seed"]: line for line in read(out) if line["entry"] == entry and line["episodes"] == options.episodes
+    }
     for seed in options.seeds:
         if seed not in results:
             results[seed] = run(options.env, entry, seed, options.episodes)
-            with out.open("a") as file:
-                file.write(json.dumps(results[seed]) + "\n")
+            append(out, results[seed])
         print(
             f"{options.env} seed {seed}: IQM {results[seed]['iqm']:.1f}, mean {results[seed]['mean']:.1f}", flush=True
         )

@@ -1,0 +1,206 @@
+"""
+What do several components cost, and what do joint, local and additive critics learn?
+
+    python benchmarks/factored.py cost      # seconds per gradient step and memory, by the sum of the components' sizes
+    python benchmarks/factored.py learn     # environments of discrete_tasks.py and SB3's IdentityEnv, beside PPO
+
+Each run is a process of its own on one thread; runs that the results have already are skipped.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from discrete_tasks import Board, BoardWithoutMasks, Chain, Sum
+from gymnasium import spaces
+from runs import EVALUATION_SEED_OFFSET, RESULTS, add_worker_options, append, missing, pin, read, versions
+
+COST, LEARN = RESULTS / "factored-cost.jsonl", RESULTS / "factored-learn.jsonl"
+
+# MultiDiscrete([8] * K), and MultiBinary(64)
+SIZES = [[8] * 4, [8] * 8, [8] * 16, [8] * 32, [8] * 64, [2] * 64]
+COST_OPTIONS: dict[str, dict[str, Any]] = {
+    "local": {"critic": "local"},
+    "local, 4 components": {"critic": "local", "local_components": 4},
+    "additive": {"critic": "additive"},
+}
+
+
+def cost(sizes: list[int], critic: str, execution: str) -> dict[str, Any]:
+    """Of gradient steps with 256 transitions of 17 numbers and networks of 256-256."""
+    from stable_baselines3.common.logger import configure
+
+    from sac_ext import SoftAC
+
+    class Spaces(gym.Env[np.ndarray, np.ndarray]):
+        observation_space = spaces.Box(-1, 1, (17,), np.float32)
+        action_space = spaces.MultiDiscrete(sizes)
+
+    model = SoftAC(
+        "MlpPolicy",
+        Spaces(),
+        seed=0,
+        buffer_size=10_000,
+        device="cpu",
+        execution=execution,
+        policy_kwargs=dict(COST_OPTIONS[critic]),
+    )
+    model.set_logger(configure(None, []))
+    rng, space = np.random.default_rng(0), Spaces.action_space
+    space.seed(0)
+    for _ in range(2000):
+        obs, next_obs = rng.uniform(-1, 1, (2, 1, 17)).astype(np.float32)
+        model.replay_buffer.add(obs, next_obs, space.sample()[None], rng.normal(size=1), np.zeros(1), [{}])
+    model.train(3, 256)
+    seconds = []
+    for _ in range(7):
+        start = time.perf_counter()
+        model.train(4, 256)
+        seconds.append((time.perf_counter() - start) / 4)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {"milliseconds": round(1e3 * float(np.median(seconds)), 2), "peak_mb": round(peak), "versions": versions()}
+
+
+IDENTITY = {"MultiDiscrete([3, 3])": spaces.MultiDiscrete([3, 3]), "MultiBinary(4)": spaces.MultiBinary(4)}
+
+
+def identity(space: str) -> gym.Env[Any, Any]:
+    from stable_baselines3.common.envs import IdentityEnv
+
+    return IdentityEnv(space=IDENTITY[space], ep_length=100)
+
+
+def without_future(**kwargs: Any) -> dict[str, Any]:
+    """Each observation is drawn anew, so there is nothing to bootstrap."""
+    return {"learning_rate": 3e-3, "gamma": 0.0, "batch_size": 64, "train_freq": 2, **kwargs}
+
+
+# task: (environment, best possible return of an episode, steps, arguments of SoftAC)
+TASKS: dict[str, tuple[Any, float, int, dict[str, Any]]] = {
+    "identity MultiDiscrete([3, 3])": (partial(identity, "MultiDiscrete([3, 3])"), 100, 3000, without_future()),
+    "identity MultiBinary(4)": (partial(identity, "MultiBinary(4)"), 100, 3000, without_future()),
+    "sum": (Sum, 50, 10_000, without_future()),
+    "chain": (
+        Chain,
+        50,
+        40_000,
+        without_future(learning_rate="lin_1e-3", batch_size=128, train_freq=4, gradient_steps=2),
+    ),
+    "board": (Board, 10, 20_000, without_future(learning_rate=1e-3, batch_size=128, target_entropy="fraction:0.2")),
+    "board without masks": (
+        BoardWithoutMasks,
+        10,
+        20_000,
+        without_future(learning_rate=1e-3, batch_size=128, target_entropy="fraction:0.2"),
+    ),
+}
+LEARNERS = {
+    "identity MultiDiscrete([3, 3])": ["joint", "local", "additive", "PPO"],
+    "identity MultiBinary(4)": ["joint", "local", "additive", "PPO"],
+    "sum": ["joint", "local", "additive", "PPO"],
+    "sum, random actions": ["joint", "local", "additive"],
+    "chain": ["local", "additive", "PPO"],
+    "board": ["joint", "MaskablePPO"],
+    "board without masks": ["joint"],
+}
+
+
+def learn(task: str, learner: str, seed: int) -> dict[str, Any]:
+    """Mean return of 20 deterministic episodes, and the share of legal moves on the board."""
+    from sb3_contrib import MaskablePPO
+    from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    from sac_ext import SoftAC
+
+    make_env, best, steps, arguments = TASKS[task]
+    env = make_vec_env(make_env, seed=seed)
+    evaluation = make_vec_env(make_env, seed=seed + EVALUATION_SEED_OFFSET)
+    evaluate = evaluate_masked if task == "board" else evaluate_policy
+    if learner in ("PPO", "MaskablePPO"):
+        chosen: Any = {"PPO": PPO, "MaskablePPO": MaskablePPO}[learner]
+        shared = {"gamma": arguments["gamma"], "learning_rate": 3e-3, "n_steps": 256}
+        model = chosen("MlpPolicy", env, seed=seed, device="cpu", **shared)
+    else:
+        model = SoftAC(
+            "MlpPolicy",
+            env,
+            seed=seed,
+            device="cpu",
+            policy_kwargs={"critic": learner, "net_arch": [128, 128]},
+            **arguments,
+        )
+    start = time.perf_counter()
+    model.learn(steps)
+    seconds = time.perf_counter() - start
+    score, _ = evaluate(model, evaluation, n_eval_episodes=20)
+    result = {"score": round(float(score), 2), "best": best, "steps": steps, "seconds": round(seconds, 1)}
+    if learner not in ("PPO", "MaskablePPO"):
+        names = ("train/entropy", "train/target_entropy", "train/ent_coef")
+        result |= {
+            name: round(float(model.logger.name_to_value[name]), 4)
+            for name in names
+            if name in model.logger.name_to_value
+        }
+    return result | {"versions": versions()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("question", choices=("cost", "learn"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    add_worker_options(parser)
+    options = parser.parse_args()
+    pin(options)
+    if options.one:
+        warnings.simplefilter("ignore")
+        job = json.loads(options.one)
+        print(json.dumps(job | (cost if options.question == "cost" else learn)(**job)))
+        return
+    if options.question == "cost":
+        out, jobs = (
+            COST,
+            [
+                {"sizes": sizes, "critic": critic, "execution": execution}
+                for execution in ("eager", "compile")
+                for sizes in SIZES
+                for critic in COST_OPTIONS
+            ],
+        )
+    else:
+        out, jobs = (
+            LEARN,
+            [
+                {"task": task, "learner": learner, "seed": seed}
+                for seed in options.seeds
+                for task in options.tasks
+                for learner in LEARNERS[task]
+            ],
+        )
+    for job in missing(out, jobs, options.worker):
+        place = ["--worker", options.worker, *([] if options.core is None else ["--core", str(options.core)])]
+        command = [sys.executable, __file__, options.question, *place, "--one", json.dumps(job)]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=Path.cwd())
+        if result.returncode:
+            print(job, result.stderr.strip().splitlines()[-1], flush=True)
+            continue
+        append(out, json.loads(result.stdout.strip().splitlines()[-1]))
+        found = {key: value for key, value in read(out)[-1].items() if key != "versions"}
+        print(found, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What benchmarks of learning share: runs that are trained, evaluated and appended as JSON lines, and resumed."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import yaml
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+
+import sac_ext
+
+RESULTS = Path(__file__).parent / "results"
+EVALUATION_SEED_OFFSET = 10_000
+PACKAGES = ("sac_ext", "stable_baselines3", "torch", "gymnasium", "numpy", "sb3-soft", "sbx-rl")
+
+
+def zoo_entry(config: dict[str, Any], env_id: str) -> tuple[int, dict[str, Any]]:
+    """
+    :param config: of ``softac.yml`` or of a file like it
+    :return: number of steps, and the arguments of the algorithm
+    """
+    arguments = dict(config.get(env_id, config.get("default", {})))
+    n_timesteps = int(float(arguments.pop("n_timesteps")))
+    if isinstance(arguments.get("policy_kwargs"), str):  # the zoo's way to write Python objects in YAML
+        arguments["policy_kwargs"] = eval(arguments["policy_kwargs"])
+    return n_timesteps, arguments
+
+
+def our_config() -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
+    return config
+
+
+def interquartile_mean(values: Any) -> float:
+    """Mean of the middle half (Agarwal et al. 2021, arXiv:2108.13264)."""
+    quarter = len(values) // 4
+    return float(np.sort(values)[quarter : len(values) - quarter].mean())
+
+
+def versions() -> dict[str, str]:
+    """:return: of Python and of what learns, and the revision of the code"""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    where = Path(sac_ext.__file__).parent
+    git = subprocess.run(["git", "describe", "--always"], cwd=where, capture_output=True, text=True)
+    return found | {"revision": git.stdout.strip()}
+
+
+def train_and_evaluate(
+    make: Callable[[Any], BaseAlgorithm], env_id: str, steps: int, seed: int, episodes: int
+) -> dict[str, Any]:
+    """
+    :param make: from an environment to an algorithm
+    :return: returns of deterministic episodes after training, in environments with a seed of their own, and those of
+        training as means of its tenths
+    """
+    env = make_vec_env(env_id, seed=seed)
+    model = make(env)
+    start = time.perf_counter()
+    model.learn(steps)
+    seconds = time.perf_counter() - start
+    monitor = env.envs[0]  # type: ignore[attr-defined]
+    ends, training = np.cumsum(monitor.get_episode_lengths()), np.array(monitor.get_episode_rewards())
+    tenths = [training[(ends > steps * k // 10) & (ends <= steps * (k + 1) // 10)] for k in range(10)]
+    evaluation = make_vec_env(env_id, seed=seed + EVALUATION_SEED_OFFSET, n_envs=5)
+    returns, _ = evaluate_policy(model, evaluation, episodes, return_episode_rewards=True)
+    assert isinstance(returns, list)
+    return {
+        "iqm": round(interquartile_mean(returns), 2),
+        "mean": round(float(np.mean(returns)), 2),
+        "min": round(float(np.min(returns)), 2),
+        "episodes": episodes,
+        "training": [round(float(tenth.mean()), 1) if len(tenth) else None for tenth in tenths],
+        "seconds": round(seconds, 1),
+    }
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """:return: the JSON lines of a file, none if it does not exist"""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def missing(path: Path, jobs: list[dict[str, Any]], worker: str) -> Iterator[dict[str, Any]]:
+    """
+    :param path: of the results, each of which has the items of its job
+    :param jobs: in the order they are wanted
+    :param worker: such as ``0/2`` for the first of two processes, which take turns
+    :return: those of this worker that have no result yet
+    """
+    index, count = map(int, worker.split("/"))
+    for job in jobs[index::count]:
+        if not any(job.items() <= line.items() for line in read(path)):
+            yield job
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def add_worker_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--worker", default="0/1", help="which of how many processes this is, such as 0/2")
+    parser.add_argument("--core", type=int, help="to run on; default: the worker's number")
+
+
+def pin(options: argparse.Namespace) -> None:
+    """To one core, and torch to one thread."""
+    import torch as th
+
+    th.set_num_threads(1)
+    core = int(options.worker.split("/")[0]) if options.core is None else options.core
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+
+
+def check_environments(env_ids: list[str]) -> None:
+    """Fail before the first hour, not after it."""
+    for env_id in env_ids:
+        gym.make(env_id).close()
