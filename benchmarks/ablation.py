@@ -24,7 +24,11 @@ SHARED: dict[str, Any] = {
     "train_freq": 4,
     "gradient_steps": 4,
 }
-LEARNING_RATES = {"CartPole-v1": "lin_2e-3", "Acrobot-v1": "lin_1e-3", "LunarLander-v3": "lin_1e-3"}
+BY_ENV: dict[str, dict[str, Any]] = {
+    "CartPole-v1": {"learning_rate": "lin_2e-3"},
+    "Acrobot-v1": {"learning_rate": "lin_1e-3"},
+    "LunarLander-v3": {"learning_rate": "lin_1e-3", "n_steps": 3},
+}
 STEPS = {
     "short": {"CartPole-v1": 30_000, "Acrobot-v1": 30_000, "LunarLander-v3": 80_000},
     "full": {"CartPole-v1": 50_000, "Acrobot-v1": 100_000, "LunarLander-v3": 200_000},
@@ -77,7 +81,7 @@ def run(env: str, variant: str, seed: int, steps: int, episodes: int) -> dict[st
 
     from sac_ext import SoftAC
 
-    options = {"learning_rate": LEARNING_RATES[env]} | SHARED | options_of(variant, int(gym.make(env).action_space.n))  # type: ignore[attr-defined]
+    options = SHARED | BY_ENV[env] | options_of(variant, int(gym.make(env).action_space.n))  # type: ignore[attr-defined]
 
     def make(environment: Any) -> SoftAC:
         networks = {"net_arch": [64, 64]}

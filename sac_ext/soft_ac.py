@@ -74,7 +74,7 @@ class SoftAC(Collecting):
     :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps. As in SB3
         they are counted from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
     :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
-        action dimensions on Box, half the maximum entropy on discrete actions), a number, ``"fraction:0.5"``, a dict
+        action dimensions on Box, a fifth of the maximum on discrete actions), a number, ``"fraction:0.5"``, a dict
         such as ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
         remaining. With action masks each state's target is the same share of the entropy that its mask leaves
     :param use_sde: Whether to use generalized State Dependent Exploration (gSDE); for Box action spaces only
@@ -100,7 +100,8 @@ class SoftAC(Collecting):
         Box, (1e-4, 10) on discrete actions
     :param policy_delay: train the actor and the coefficient only every ``policy_delay``-th gradient step (Fujimoto et
         al. 2018, arXiv:1802.09477)
-    :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target
+    :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target; None for the default: 1 on
+        Box, 0 on discrete actions
     :param critic_reduction: ``"min"`` or ``"mean"`` over the critics; None for the default: min on Box, mean on
         discrete actions
     :param q_clip: each squared TD error is the larger one of the critic's and of that of the critic kept this close to
@@ -166,7 +167,7 @@ class SoftAC(Collecting):
         ent_coef_learning_rate: float | str | Schedule | None = None,
         ent_coef_bounds: tuple[float, float] | None = None,
         policy_delay: int = 1,
-        entropy_in_critic: float = 1.0,
+        entropy_in_critic: float | None = None,
         critic_reduction: str | None = None,
         q_clip: float | None = None,
         entropy_penalty: float | None = None,
@@ -260,7 +261,8 @@ class SoftAC(Collecting):
         arguments.integer_from("gradient_steps", self.gradient_steps, low=-1)
         arguments.integer_from("target_update_interval", self.target_update_interval, low=1)
         arguments.integer_from("policy_delay", self.policy_delay, low=1)
-        arguments.number_between("entropy_in_critic", self.entropy_in_critic, low=0, high=1)
+        if self.entropy_in_critic is not None:
+            arguments.number_between("entropy_in_critic", self.entropy_in_critic, low=0, high=1)
         if self.critic_reduction is not None:
             arguments.choice("critic_reduction", self.critic_reduction, tuple(REDUCTIONS))
         for name in ("q_clip", "entropy_penalty", "max_grad_norm"):
@@ -386,6 +388,7 @@ class SoftAC(Collecting):
         self._run_step.refresh()
 
     def _update_state(self) -> dict[str, Any]:
+        defaults = self.head.defaults
         return {
             "policy": self.policy,
             "head": self.head,
@@ -395,8 +398,10 @@ class SoftAC(Collecting):
             "log_ent_coef_bounds": self.temperature.log_bounds,
             "gamma": self.gamma,
             "tau": self.tau,
-            "entropy_in_critic": float(self.entropy_in_critic),
-            "critic_reduction": self.critic_reduction or self.head.defaults.critic_reduction,
+            "entropy_in_critic": float(
+                defaults.entropy_in_critic if self.entropy_in_critic is None else self.entropy_in_critic
+            ),
+            "critic_reduction": self.critic_reduction or defaults.critic_reduction,
             "q_clip": None if self.q_clip is None else float(self.q_clip),
             "entropy_penalty": None if self.entropy_penalty is None else float(self.entropy_penalty),
             "max_grad_norm": None if self.max_grad_norm is None else float(self.max_grad_norm),

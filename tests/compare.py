@@ -1,8 +1,9 @@
-"""Equality of two trainings, bit for bit."""
+"""Equality of two trainings, bit for bit, and what a step of one computes."""
 
 from typing import Any
 
 import numpy as np
+import pytest
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -53,3 +54,13 @@ def assert_same_logs(expected: LogRecorder, actual: LogRecorder) -> None:
     assert len(expected.records) == len(actual.records)
     for left, right in zip(expected.records, actual.records, strict=True):
         assert_equal(left, {key: right[key] for key in left})
+
+
+def td_target(model: Any, samples: Any, ent_coef: th.Tensor) -> th.Tensor:
+    """``(B,)`` what the critics are trained to, for these transitions."""
+    seen = []
+    model._refresh_update()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sac_ext.losses.critic_loss", lambda q, target, *more, **others: seen.append(target))
+        model._update._critic_loss(samples, ent_coef)
+    return seen[0]

@@ -37,6 +37,7 @@ class MaskedSpaces(Spaces):
 
 def soft_ac(env: gym.Env, policy: Any = "MlpPolicy", **kwargs: Any) -> SoftAC:
     options: dict[str, Any] = {"policy_kwargs": TABULAR, "seed": 0, "buffer_size": 50_000, "device": "cpu"}
+    options["entropy_in_critic"] = 1.0  # the soft values that the oracles have
     model = SoftAC(policy, env, **options | kwargs)
     model.set_logger(configure(None, []))
     return model

@@ -20,6 +20,7 @@ from sac_ext import ActionMasksInInfo, SoftAC, losses
 from sac_ext.execution import compiled
 from sac_ext.heads import make_head
 from tests.catalogue import ACTIONS, CRITICS, DISCRETE, FACTORED, SMALL, MaskedEnv, RandomEnv, masks_at
+from tests.compare import td_target
 from tests.modes import assert_close_models, ready, train
 
 FAST: dict[str, Any] = {"seed": 0, "learning_starts": 30, "batch_size": 16, "buffer_size": 500, "policy_kwargs": SMALL}
@@ -102,21 +103,9 @@ def test_an_episode_cut_off_without_its_last_masks_counts_as_terminated() -> Non
 # ---------------------------------------------------------------- values
 
 
-def targets_of(model: SoftAC, batch: Any, monkeypatch: pytest.MonkeyPatch) -> th.Tensor:
-    seen = []
-    original = losses.critic_loss
-    keep = lambda q, target, *more, **other: seen.append(target) or original(q, target, *more, **other)  # noqa: E731
-    monkeypatch.setattr(losses, "critic_loss", keep)
-    th.manual_seed(0)
-    model._refresh_update()
-    model._update._critic_loss(batch, th.tensor(0.1))
-    monkeypatch.undo()
-    return seen[0]
-
-
 @pytest.mark.parametrize("actions", DISCRETE)
 @pytest.mark.parametrize("critic", CRITICS)
-def test_values_of_what_is_not_allowed_do_not_count(actions: str, critic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_of_what_is_not_allowed_do_not_count(actions: str, critic: str) -> None:
     """Neither in the target nor in the actor's gradient, however large they are."""
     model = masked(actions, policy_kwargs=SMALL | {"critic": critic}, critic_reduction="min").learn(40)
     batch = model.replay_buffer.sample(16)
@@ -138,7 +127,7 @@ def test_values_of_what_is_not_allowed_do_not_count(actions: str, critic: str, m
         pi = model.head.pi(model.actor, batch.observations, allowed)
         q = model.head.expected_q(pi, model.critic, batch.observations, losses.REDUCTIONS["min"])
         results.append(
-            (q, *th.autograd.grad(q.sum(), list(model.actor.parameters())), targets_of(model, batch, monkeypatch))
+            (q, *th.autograd.grad(q.sum(), list(model.actor.parameters())), td_target(model, batch, th.tensor(0.1)))
         )
     for before, after in zip(*results, strict=True):
         assert_close(before, after)
@@ -192,6 +181,38 @@ def test_each_state_has_the_target_that_its_mask_leaves() -> None:
 def test_the_logged_target_is_that_of_the_states() -> None:
     model = masked("discrete", target_entropy="fraction:0.5").learn(60)
     assert 0 < model.logger.name_to_value["train/target_entropy"] < 0.5 * np.log(4)
+
+
+class Board(RandomEnv):
+    """19 by 19 points of which 20 are free, and a pass; refuses a point that is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Discrete(362)
+
+    def action_masks(self) -> np.ndarray:
+        mask = np.zeros(362, dtype=bool)
+        mask[[*self.free, 361]] = True
+        return mask
+
+    def reset(self, **kwargs: Any) -> Any:
+        result = super().reset(**kwargs)
+        self.free = self.np_random.choice(361, 20, replace=False)
+        return result
+
+    def step(self, action: Any) -> Any:
+        assert self.action_masks()[action], action
+        result = super().step(action)
+        self.free = self.free[self.free != action]
+        return result
+
+
+def test_a_board_with_few_free_points() -> None:
+    """Of 362 actions 9 to 21 are legal: the entropy that can be asked for is that of these."""
+    model = SoftAC("MlpPolicy", Board(), target_entropy="fraction:0.5", **FAST).learn(150)
+    logged = model.logger.name_to_value
+    assert 0.5 * np.log(9) <= logged["train/target_entropy"] <= 0.5 * np.log(21)
+    assert 0 < logged["train/entropy"] <= np.log(21)
 
 
 # ---------------------------------------------------------------- predict

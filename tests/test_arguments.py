@@ -143,7 +143,6 @@ def test_values_out_of_range(kwargs: dict[str, Any], message: str) -> None:
     [
         {"policy_delay": 1.5},
         {"policy_delay": True},
-        {"entropy_in_critic": None},
         {"actor_learning_rate": []},
         {"learning_rate": None},
         {"ent_coef": None},

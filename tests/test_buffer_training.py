@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from sac_ext import DeviceReplayBuffer, SoftAC, SoftReplayBufferSamples
 from sac_ext.buffers.gather import Gather
 from tests.catalogue import ACTIONS, DISCRETE, OBSERVATIONS, RandomEnv, small, small_networks
-from tests.compare import assert_same_models
+from tests.compare import assert_same_models, td_target
 from tests.streams import stream
 
 FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "learning_starts": 20, "batch_size": 16, "buffer_size": 60}
@@ -103,6 +103,7 @@ def test_soft_n_steps(actions: str) -> None:
         DummyVecEnv([lambda: RandomEnv(actions=actions)] * 2),
         n_steps=3,
         gamma=gamma,
+        entropy_in_critic=1.0,
         replay_buffer_kwargs={"soft_n_steps": True},
         policy_kwargs=small(),
         **FAST | {"learning_starts": 50},
@@ -133,17 +134,9 @@ def test_soft_n_steps(actions: str) -> None:
     targets = []
     for samples in (batch, batch._replace(entropies=th.zeros_like(batch.entropies))):
         th.manual_seed(0)
-        targets.append(critic_target(model, samples, ent_coef))
+        targets.append(td_target(model, samples, ent_coef))
     th.testing.assert_close(targets[0] - targets[1], ent_coef * batch.entropies.flatten(), rtol=1e-4, atol=1e-5)
     model.learn(40)
-
-
-def critic_target(model: SoftAC, samples: Any, ent_coef: th.Tensor) -> th.Tensor:
-    seen = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sac_ext.losses.critic_loss", lambda q, target, *weights: seen.append(target))
-        model._update._critic_loss(samples, ent_coef)
-    return seen[0]
 
 
 def test_soft_n_steps_need_softac() -> None:
@@ -154,7 +147,7 @@ def test_soft_n_steps_need_softac() -> None:
         replay_buffer_kwargs={"n_steps": 3, "gamma": 0.99, "soft_n_steps": True},
         **FAST,
     )
-    with pytest.raises(ValueError, match="use it with SoftAC"):
+    with pytest.raises(ValueError, match="use them with SoftAC"):
         model.learn(1)
 
 
@@ -173,7 +166,7 @@ def test_soft_returns_weigh_entropies_as_the_critic_does() -> None:
     targets = []
     for samples in (batch, batch._replace(entropies=batch.entropies + 100)):
         th.manual_seed(0)
-        targets.append(critic_target(model, samples, th.tensor(0.5)))
+        targets.append(td_target(model, samples, th.tensor(0.5)))
     assert th.equal(*targets)
 
 

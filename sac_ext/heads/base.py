@@ -25,6 +25,7 @@ class Defaults:
     initial_ent_coef: float
     ent_coef_bounds: tuple[float, float] | None
     critic_reduction: str
+    entropy_in_critic: float
 
 
 @dataclass

@@ -48,6 +48,7 @@ class BoxHead(ActionHead):
             initial_ent_coef=1.0,
             ent_coef_bounds=None,
             critic_reduction="min",
+            entropy_in_critic=1.0,
         )
 
     def make_actor(self, **kwargs: Any) -> nn.Module:

@@ -64,10 +64,11 @@ class CategoricalHead(ActionHead):
         self.mask_sizes = sizes
         self.max_entropy = self.code.environment.max_entropy
         self.defaults = Defaults(
-            target_entropy=0.5 * self.max_entropy,
+            target_entropy=0.2 * self.max_entropy,
             initial_ent_coef=0.1,
             ent_coef_bounds=(1e-4, 10.0),
             critic_reduction="mean",
+            entropy_in_critic=0.0,
         )
 
     def make_actor(self, **kwargs: Any) -> nn.Module:
