@@ -3,12 +3,19 @@
 from sac_ext.action_masks import ActionMasksInInfo
 from sac_ext.buffers import DeviceReplayBuffer, SoftReplayBufferSamples
 from sac_ext.entropy import (
+    AnnealedTarget,
     CallableTarget,
     ConstantTarget,
+    CosineTarget,
     EntropyContext,
     EntropyTarget,
+    EpsilonTarget,
+    ExponentialTarget,
     FractionTarget,
+    LinearTarget,
+    OnPlateauTarget,
     PerDimTarget,
+    SigmaTarget,
 )
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy
 from sac_ext.soft_ac import SoftAC
@@ -17,16 +24,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ActionMasksInInfo",
+    "AnnealedTarget",
     "CallableTarget",
     "CnnPolicy",
     "ConstantTarget",
+    "CosineTarget",
     "DeviceReplayBuffer",
     "EntropyContext",
     "EntropyTarget",
+    "EpsilonTarget",
+    "ExponentialTarget",
     "FractionTarget",
+    "LinearTarget",
     "MlpPolicy",
     "MultiInputPolicy",
+    "OnPlateauTarget",
     "PerDimTarget",
+    "SigmaTarget",
     "SoftAC",
     "SoftReplayBufferSamples",
     "__version__",

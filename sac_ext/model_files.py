@@ -38,7 +38,9 @@ class ModelFiles(OffPolicyAlgorithm):
     """The part of ``SoftAC`` that saves and loads."""
 
     head: Any
+    temperature: Any
     target_entropy: Any
+    _entropy_target_state: dict[str, Any]
     log_ent_coef: th.Tensor | None
     ent_coef_optimizer: th.optim.Optimizer | None
 
@@ -60,6 +62,7 @@ class ModelFiles(OffPolicyAlgorithm):
         :param include: name of parameters that might be excluded but should be included anyway
         """
         passed = {"target_entropy": self.target_entropy, "replay_buffer_class": self.replay_buffer_class}
+        self._entropy_target_state = self.temperature.target.state_dict()
         if self.target_entropy == "auto":  # SAC would ask its environment what this means, and fail without one
             self.target_entropy = self.head.defaults.target_entropy
         if self.replay_buffer_class is DeviceReplayBuffer:  # SAC, and SoftAC, take their own

@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import (
     FloatSchedule,
+    safe_mean,
     update_learning_rate,
 )
 from stable_baselines3.sac.policies import SACPolicy
@@ -74,9 +75,9 @@ class SoftAC(Collecting):
     :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps. As in SB3
         they are counted from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
     :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
-        action dimensions on Box, a fifth of the maximum on discrete actions), a number, ``"fraction:0.5"``, a dict
-        such as ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
-        remaining. With action masks each state's target is the same share of the entropy that its mask leaves
+        action dimensions on Box, a fifth of the maximum on discrete actions), a number, a string such
+        as ``"fraction:0.5"`` or ``"linear:0.6->0.2@0.5"``, a dict such as ``{"kind": "per_dim", "scale": 0.5}``, an
+        :class:`~sac_ext.EntropyTarget`, or a function of the progress remaining. With action masks each state's target is the same share of the entropy that its mask leaves
     :param use_sde: Whether to use generalized State Dependent Exploration (gSDE); for Box action spaces only
     :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE
         Default: -1 (only sample at the beginning of the rollout)
@@ -116,7 +117,7 @@ class SoftAC(Collecting):
         eagerly, with a warning that says why
     :param precision: of matrix products in float32 during gradient steps, see ``torch.set_float32_matmul_precision``:
         ``"highest"``, ``"high"`` or ``"medium"``; None for what torch is set to
-    :raises ValueError: for an argument out of its range, or on discrete actions a target entropy out of reach
+    :raises ValueError: for an argument out of its range, or a target entropy that no policy can reach
     :raises TypeError: for an argument of the wrong type, or an action space without a policy
     """
 
@@ -203,6 +204,7 @@ class SoftAC(Collecting):
             support_multi_env=True,
         )
         self.target_entropy = target_entropy
+        self._entropy_target_state: dict[str, Any] = {}  # of the file that the model was loaded from
         self.log_ent_coef: th.Tensor | None = None
         self.ent_coef = ent_coef
         self.target_update_interval = target_update_interval
@@ -319,6 +321,7 @@ class SoftAC(Collecting):
         self.temperature = Temperature(self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults)
         if self.temperature.learned:
             self.temperature.check_target(self._entropy_context())
+            self.temperature.target.load_state_dict(self._entropy_target_state)
 
     def _create_ent_coef(self) -> None:
         """What SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
@@ -418,7 +421,15 @@ class SoftAC(Collecting):
             action_dim=self.head.action_dim,
             min_entropy=self.head.min_entropy,
             max_entropy=self.head.max_entropy,
+            action_sizes=self.head.mask_sizes,
+            mean_return=self._mean_return(),
         )
+
+    def _mean_return(self) -> float | None:
+        """:return: of the episodes that ``rollout/ep_rew_mean`` is about"""
+        if not self.ep_info_buffer:
+            return None
+        return float(safe_mean([episode["r"] for episode in self.ep_info_buffer]))
 
     def _record(self, log: MetricLog) -> None:
         means = log.means()
@@ -488,6 +499,8 @@ class SoftAC(Collecting):
         log_ent_coef, optimizer = self.log_ent_coef, self.ent_coef_optimizer
         for name, value in changes.items():
             setattr(self, name, value)
+        if "target_entropy" in changes:
+            self._entropy_target_state = {}
         if not Temperature.is_learned(self.ent_coef):
             for name in {"ent_coef_bounds", "ent_coef_learning_rate"} - changes.keys():
                 setattr(self, name, None)  # the file's, which were meant for the coefficient it had

@@ -131,20 +131,13 @@ class Temperature:
 
     def check_target(self, context: EntropyContext) -> None:
         """
-        Look ahead, as far as the target can tell, before training starts. On Box a target above the entropy of the
-        uniform policy is only warned of: SB3 accepts it, and its files must load.
+        Look ahead, as far as the target can tell, before training starts.
 
         :param context: as at the start
-        :raises ValueError: if discrete actions cannot reach a target
+        :raises ValueError: if no policy can reach a target
         """
         for nats in self.target.preview(context):
-            try:
-                check_reachable(nats, context)
-            except ValueError as error:
-                if math.isfinite(context.min_entropy):
-                    raise
-                warnings.warn(f"{error}. Training goes on, but the coefficient will grow without end", stacklevel=2)
-                return
+            check_reachable(nats, context)
 
     def aim(self, target_entropy: Any, context: EntropyContext) -> None:
         """
@@ -152,14 +145,13 @@ class Temperature:
 
         :param target_entropy: the model's attribute, which users may have set to another target since
         :param context: where training stands
-        :raises ValueError: if discrete actions cannot reach it
+        :raises ValueError: if no policy can reach it
         """
         if target_entropy is not self._target_spec:
             self.target = parse_entropy_target(target_entropy, self._defaults.target_entropy)
             self._target_spec = target_entropy
         nats = self.target.value(context)
-        if math.isfinite(context.min_entropy):
-            check_reachable(nats, context)
+        check_reachable(nats, context)
         self.target_nats = nats
 
     def start_run(self) -> None:

@@ -64,12 +64,22 @@ def test_values() -> None:
         ("fractoin:0.5", "did you mean 'fraction'"),
         ("atuo", "did you mean 'auto'"),
         ({"kind": "per-dim"}, "did you mean 'per_dim'"),
-        ("x", "constant, per_dim, fraction"),
+        ("x", "constant, per_dim, sigma, fraction"),
         ({"kind": ["fraction"]}, "not known"),
-        ({"rho": 0.5}, "needs a 'kind', one of constant, per_dim, fraction"),
-        ({"kind": "fraction", "scale": 0.5}, "takes the keys rho, got scale"),
-        ({"kind": "fraction"}, "takes the keys rho, got none"),
-        ("fraction", "takes the keys rho, got none"),
+        ({"rho": 0.5}, "needs a 'kind', one of constant, per_dim, sigma"),
+        ({"kind": "fraction", "scale": 0.5}, r"takes the keys rho \(of which rho must be given\), got scale"),
+        ({"kind": "fraction"}, "takes the keys rho .*, got none"),
+        ("fraction", "takes the keys rho .*, got none"),
+        ("linear:0.5", "takes the keys start, end, over .*, got start"),
+        ("linear:0.6->0.2@1.5", "over of a linear target_entropy must be between 0 and 1"),
+        ("linear:0.6->x", "end of a linear target_entropy must be a number"),
+        ("exponential:0.6->0", "of the same sign that are not 0"),
+        ("fraction:0.6->0.2", "takes the keys rho .*, got start, end"),
+        ("annealed:0.1->0.5", "end=0.5 is above start=0.1"),
+        ({"kind": "annealed", "start": 0.5, "end": 0.1, "factor": 1}, "factor must be below 1"),
+        ({"kind": "on_plateau", "start": 0.5, "end": 0.1, "patience": 0}, "patience must be >= 1"),
+        ("sigma:0", "sigma of a sigma target_entropy must be greater than 0"),
+        ("epsilon:2", "epsilon of an epsilon target_entropy must be between 0 and 1"),
         ("fraction:1.1", "rho of a fraction target_entropy must be between 0 and 1, got 1.1"),
         ("fraction:0", "must be greater than 0"),
         ("fraction:half", "must be a number, got the string 'half'"),
@@ -90,11 +100,12 @@ def test_specs_of_a_wrong_type(spec: Any) -> None:
 
 @given(st.one_of(st.text(), st.builds("{}:{}".format, st.sampled_from(sorted(KINDS)), st.text())))
 def test_any_string_is_a_target_or_a_value_error(spec: str) -> None:
+    error = None
     try:
-        target = parse_entropy_target(spec, default_nats=0.1)
-    except ValueError:
-        return
-    assert isinstance(target, EntropyTarget)
+        assert isinstance(parse_entropy_target(spec, default_nats=0.1), EntropyTarget)
+    except ValueError as refused:
+        error = refused
+    assert error is None or all(kind in str(error) for kind in KINDS)
 
 
 @pytest.mark.parametrize("nats", [-0.1, 0.0, math.log(4) + 0.01])
@@ -109,14 +120,26 @@ def test_box_range() -> None:
         check_reachable(2.1, BOX)
 
 
-def test_on_box_an_unreachable_target_is_warned_of_because_sac_takes_it() -> None:
-    with pytest.warns(UserWarning, match=r"target_entropy of 3 nats cannot be reached.*at most 1\.386.*without end"):
-        SoftAC("MlpPolicy", RandomEnv(), target_entropy=3.0, policy_kwargs=SMALL)
+@pytest.mark.parametrize(
+    "spec", [3.0, "linear:-2->1.5", "per_dim:-1", "annealed:1.5->0", lambda progress: 1.5 - progress]
+)
+def test_what_is_above_the_uniform_policy_is_refused_on_box(spec: Any) -> None:
+    with pytest.raises(ValueError, match=r"nats cannot be reached.*at most 1\.386"):
+        SoftAC("MlpPolicy", RandomEnv(), target_entropy=spec, policy_kwargs=SMALL)
 
 
-def test_a_share_means_nothing_on_box() -> None:
-    with pytest.raises(ValueError, match="per_dim"):
-        SoftAC("MlpPolicy", RandomEnv(), target_entropy="fraction:0.5")
+def test_kinds_of_the_other_family_are_refused() -> None:
+    for spec, way_out in (("fraction:0.5", "per_dim"), ("epsilon:0.1", "sigma")):
+        with pytest.raises(ValueError, match=way_out):
+            SoftAC("MlpPolicy", RandomEnv(), target_entropy=spec)
+    with pytest.raises(ValueError, match="fraction"):
+        SoftAC("MlpPolicy", RandomEnv(actions="discrete"), target_entropy="sigma:0.15")
+
+
+@pytest.mark.parametrize("spec", ["linear:0.5->0", "cosine:1.1->0.5", "annealed:0.5->0", "on_plateau:0.5->-0.1"])
+def test_schedules_that_leave_the_range_of_discrete_actions_are_refused(spec: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be reached: .* above 0 and at most 1\.386"):
+        SoftAC("MlpPolicy", RandomEnv(actions="discrete"), target_entropy=spec, policy_kwargs=SMALL)
 
 
 def test_minus_the_dimension_is_unreachable_on_discrete() -> None:

@@ -31,7 +31,7 @@ def imported_by(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            if node.module in ("sac_ext", "sac_ext.buffers", "sac_ext.execution", "sac_ext.heads"):
+            if node.module in ("sac_ext", "sac_ext.buffers", "sac_ext.execution", "sac_ext.heads", "sac_ext.entropy"):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
             else:
                 assert node.level == 0, f"relative import in {path}"

@@ -1,0 +1,110 @@
+"""What an entropy target is, what it may depend on, and what no policy can reach."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EntropyContext:
+    """
+    What a target may depend on.
+
+    :param num_timesteps: environment steps so far
+    :param progress_remaining: from 1 at the start of training to 0 at its end
+    :param n_updates: gradient steps so far
+    :param action_dim: number of components of an action
+    :param min_entropy: lower bound of the entropy in nats; ``-inf`` on Box
+    :param max_entropy: entropy of the uniform policy in nats
+    :param action_sizes: number of values of each component; none on Box
+    :param mean_return: of the episodes that ended last (as many as ``stats_window_size``), None before the first one
+    """
+
+    num_timesteps: int
+    progress_remaining: float
+    n_updates: int
+    action_dim: int
+    min_entropy: float
+    max_entropy: float
+    action_sizes: tuple[int, ...] = ()
+    mean_return: float | None = None
+
+    @property
+    def continuous(self) -> bool:
+        """Whether entropies have no lower end, so that there are no shares of the maximum."""
+        return math.isinf(self.min_entropy)
+
+    def nats(self, level: float) -> float:
+        """
+        :param level: a share of the maximum entropy on discrete actions, nats on Box
+        :return: nats
+        """
+        return level if self.continuous else level * self.max_entropy
+
+    def lowered(self, level: float, factor: float) -> float:
+        """
+        :param level: as for :meth:`nats`
+        :param factor: below 1
+        :return: this share of it on discrete actions; on Box, where nats may be negative, the level of a policy that
+            covers this share of the range in each dimension, ``level + D log(factor)``
+        """
+        return level + self.action_dim * math.log(factor) if self.continuous else level * factor
+
+
+class EntropyTarget(ABC):
+    """The entropy that a learned coefficient steers the policy to."""
+
+    @abstractmethod
+    def value(self, context: EntropyContext) -> float:
+        """
+        Called once per ``train()`` while the coefficient is learned.
+
+        :param context: where training stands
+        :return: target in nats; on Box in units of the action scaled to [-1, 1]
+        """
+
+    def observe(self, mean_entropy: float) -> None:  # noqa: B027  # a hook
+        """
+        Called after each ``train()`` that measured the entropy, with a learned coefficient and with a fixed one.
+
+        :param mean_entropy: in nats, averaged over the batches of that call
+        """
+
+    def preview(self, context: EntropyContext) -> list[float]:
+        """
+        Called when the model is set up: values to check against what the action space can reach before training. None
+        by default, so that a target which counts its calls is first asked when training asks.
+
+        :param context: as at the start
+        :return: targets in nats
+        """
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """:return: what the target remembers, as JSON has it; it is saved with the model"""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  # a hook
+        """
+        :param state: what :meth:`state_dict` gave
+        """
+
+
+def check_reachable(nats: float, context: EntropyContext) -> None:
+    """
+    :param nats: a target
+    :param context: with the range of the action space
+    :raises ValueError: if no policy with a finite coefficient has this entropy
+    """
+    if context.min_entropy < nats <= context.max_entropy * (1 + 1e-12):
+        return
+    if context.max_entropy == 0:
+        raise ValueError("a single action leaves no entropy to aim at: pass a fixed ent_coef")
+    ends = f"at most {context.max_entropy:.4g}"
+    if not context.continuous:
+        ends = f"above {context.min_entropy:.4g} and {ends}"
+    raise ValueError(
+        f"target_entropy of {nats:.4g} nats cannot be reached: policies on this action space have an entropy "
+        f"{ends} (that of the uniform policy). Choose a target inside, or a fixed ent_coef"
+    )

@@ -1,0 +1,146 @@
+"""Targets that are a formula, or a function of the user's."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sac_ext.arguments import as_number, number_between, positive_number
+from sac_ext.entropy.base import EntropyContext, EntropyTarget
+
+
+class Steady(EntropyTarget):
+    """Targets that do not change."""
+
+    def preview(self, context: EntropyContext) -> list[float]:
+        return [self.value(context)]
+
+
+@dataclass(frozen=True)
+class ConstantTarget(Steady):
+    """
+    One number throughout.
+
+    :param nats: the target
+    """
+
+    nats: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nats", as_number("the value of a constant target_entropy", self.nats))
+
+    def value(self, context: EntropyContext) -> float:
+        return self.nats
+
+
+@dataclass(frozen=True)
+class PerDimTarget(Steady):
+    """
+    ``-scale * D`` for actions of ``D`` components. ``scale=1`` is the heuristic of Haarnoja et al. 2018
+    (arXiv:1812.05905, appendix D), which is SB3's ``"auto"``; BRO has 0.5, FastSAC 0.
+
+    :param scale: nats below 0 per component; negative values give a positive target
+    """
+
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", as_number("the scale of a per_dim target_entropy", self.scale))
+
+    def value(self, context: EntropyContext) -> float:
+        return -self.scale * context.action_dim
+
+
+@dataclass(frozen=True)
+class SigmaTarget(Steady):
+    """
+    ``D/2 log(2 pi e sigma^2)``, the entropy of a Gaussian with this standard deviation in each of ``D`` dimensions, on
+    Box only. FlashSAC has 0.15.
+
+    :param sigma: standard deviation of the action scaled to [-1, 1], greater than 0
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sigma", positive_number("sigma of a sigma target_entropy", self.sigma))
+
+    def value(self, context: EntropyContext) -> float:
+        if not context.continuous:
+            raise ValueError(
+                f"target_entropy {self!r} is that of a Gaussian, which a policy on discrete actions is not: give a "
+                "fraction of the maximum entropy, such as 'fraction:0.2'"
+            )
+        return 0.5 * context.action_dim * math.log(2 * math.pi * math.e * self.sigma**2)
+
+
+@dataclass(frozen=True)
+class FractionTarget(Steady):
+    """
+    ``rho * sum_k log A_k`` for components of ``A_k`` values, a share of the maximum entropy. Christodoulou 2019
+    (arXiv:1910.07207) uses 0.98.
+
+    :param rho: greater than 0, at most 1
+    """
+
+    rho: float
+
+    def __post_init__(self) -> None:
+        rho = positive_number("rho of a fraction target_entropy", self.rho)
+        object.__setattr__(self, "rho", number_between("rho of a fraction target_entropy", rho, low=0, high=1))
+
+    def value(self, context: EntropyContext) -> float:
+        if context.continuous:
+            raise ValueError(
+                f"target_entropy {self!r} is a share of the maximum entropy, but the entropy of continuous actions has "
+                "no lower end to measure shares from: pass a number in nats or {'kind': 'per_dim', 'scale': ...}"
+            )
+        return self.rho * context.max_entropy
+
+
+@dataclass(frozen=True)
+class EpsilonTarget(Steady):
+    """
+    The entropy of an epsilon-greedy policy, which draws each component uniformly with probability ``epsilon`` and takes
+    its best value otherwise; on discrete actions only.
+
+    :param epsilon: greater than 0, at most 1
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        epsilon = positive_number("epsilon of an epsilon target_entropy", self.epsilon)
+        epsilon = number_between("epsilon of an epsilon target_entropy", epsilon, low=0, high=1)
+        object.__setattr__(self, "epsilon", epsilon)
+
+    def value(self, context: EntropyContext) -> float:
+        if context.continuous:
+            raise ValueError(
+                f"target_entropy {self!r} is that of an epsilon-greedy policy, which there is not for continuous "
+                "actions: pass a number in nats or {'kind': 'sigma', 'sigma': ...}"
+            )
+        return sum(map(self._of_component, context.action_sizes))
+
+    def _of_component(self, n_values: int) -> float:
+        other = self.epsilon / n_values
+        greedy = 1 - self.epsilon + other
+        return -greedy * math.log(greedy) - (n_values - 1) * other * math.log(other)
+
+
+@dataclass(frozen=True)
+class CallableTarget(EntropyTarget):
+    """
+    Any function of the progress remaining.
+
+    :param function: maps progress (1 at the start, 0 at the end) to nats
+    """
+
+    function: Callable[[float], float]
+
+    def value(self, context: EntropyContext) -> float:
+        nats = self.function(context.progress_remaining)
+        return as_number(f"target_entropy (at progress_remaining={context.progress_remaining:g})", nats)
+
+    def preview(self, context: EntropyContext) -> list[float]:
+        """At every tenth of training."""
+        return [self.value(replace(context, progress_remaining=tenth / 10)) for tenth in range(10, -1, -1)]
