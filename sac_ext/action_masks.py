@@ -18,22 +18,30 @@ IN_INFO = "action_masks"
 
 class ActionMasksInInfo(gym.Wrapper[Any, Any, Any, Any]):
     """
-    Tells the masks of each observation in ``info["action_masks"]`` as well. Vectorised environments reset at the end of
-    an episode, after which nobody can ask for the masks of its last observation; where a time limit cut the episode
-    off, its value depends on them. Single environments are wrapped by SoftAC; vectorised ones take it as an innermost
-    wrapper, such as ``make_vec_env(..., wrapper_class=...)``.
+    Tells in ``info["action_masks"]`` the mask of an observation at which a time limit cut the episode off: its value
+    depends on it, and vectorised environments reset then, after which nobody can ask. Single environments are wrapped
+    by SoftAC; vectorised ones take it for each environment, as by ``make_vec_env(..., wrapper_class=...)``.
 
     :param env: an environment with ``action_masks()``
     """
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return obs, reward, terminated, truncated, info | {IN_INFO: get_action_masks(self.env)}
+        if truncated and not terminated:  # there may be no masks to ask for at the end of a game
+            info = info | {IN_INFO: np.array(get_action_masks(self.env))}  # a copy: the reset may write into it
+        return obs, reward, terminated, truncated, info
 
 
 def with_masks_in_info(env: Any) -> Any:
-    """:return: a single environment that has masks with them in its infos, any other as it is"""
-    return ActionMasksInInfo(env) if isinstance(env, gym.Env) and are_supported(env) else env
+    """:return: a single environment of discrete actions that has masks with them in its infos, any other as it is"""
+    if isinstance(env, gym.Env) and can_be_masked(env.action_space) and are_supported(env):
+        return ActionMasksInInfo(env)
+    return env
+
+
+def can_be_masked(space: spaces.Space[Any]) -> bool:
+    """:return: whether actions are numbered, so that masks can be of them"""
+    return np.issubdtype(space.dtype or np.float32, np.integer)
 
 
 def are_supported(env: Any) -> bool:
@@ -92,7 +100,7 @@ def of_next_observations(
     """
     Masks of the observations that a step led to, which at the end of an episode are not those of the environment now.
     Where a time limit cut the episode off and ``info`` does not tell them, the episode counts as terminated: its value
-    would be that of actions which may not be allowed.
+    would be that of actions which may not be allowed. So does one that was cut off where no action is left.
 
     :param masks: ``(E, S)`` masks now, after environments were reset
     :param dones: ``(E,)`` which were
@@ -107,15 +115,16 @@ def of_next_observations(
     for env in np.flatnonzero(dones):
         if not infos[env].get("TimeLimit.truncated", False):
             masks[env] = True  # nothing follows, and the end of a game may leave no action
-        elif IN_INFO in infos[env]:
+        elif IN_INFO in infos[env] and np.any(infos[env][IN_INFO]):
             masks[env] = check(infos[env][IN_INFO], sizes, space)
         else:
-            warnings.warn(
-                "an episode was cut off by a time limit, and the action masks of its last observation are not known, "
-                "since the vectorised environment has been reset: it counts as terminated. Wrap each environment in "
-                "sac_ext.ActionMasksInInfo (wrapper_class= of make_vec_env) to keep them",
-                stacklevel=2,
-            )
+            if IN_INFO not in infos[env]:
+                warnings.warn(
+                    "an episode was cut off by a time limit, and the action masks of its last observation are not "
+                    "known, since the vectorised environment has been reset: it counts as terminated. Wrap each "
+                    "environment in sac_ext.ActionMasksInInfo (wrapper_class= of make_vec_env) to keep them",
+                    stacklevel=2,
+                )
             masks[env] = True
             infos[env] = infos[env] | {"TimeLimit.truncated": False}
     return masks, infos

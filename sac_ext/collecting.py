@@ -12,7 +12,8 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from sac_ext import action_masks, finite
+from sac_ext import action_masks as masking
+from sac_ext import finite
 from sac_ext.buffers import DeviceReplayBuffer
 from sac_ext.heads import ActionHead
 from sac_ext.model_files import ModelFiles
@@ -30,6 +31,8 @@ class Collecting(ModelFiles):
     entropy_penalty: float | None
     _action_masks: np.ndarray | None = None
     """``(n_envs, S)`` of the observations to act on next, or None where there are none."""
+    _masked = False
+    """Whether the environment has masks: asked once, since it may be in other processes."""
 
     # ---------------------------------------------------------------- replay buffer
 
@@ -48,7 +51,11 @@ class Collecting(ModelFiles):
                 f"replay_buffer_kwargs has {', '.join(foreign)}, which {self.replay_buffer_class.__name__} does not "
                 "know: give replay_buffer_class=None for the DeviceReplayBuffer, also to load() a model of SAC's"
             )
-        if self.replay_buffer is None and issubclass(self.replay_buffer_class, DeviceReplayBuffer):
+        if not issubclass(self.replay_buffer_class, DeviceReplayBuffer):
+            lacking = self._lacking(self.replay_buffer_class)
+            if lacking:
+                raise _lacks(lacking, self.replay_buffer_class, self.replay_buffer)
+        elif self.replay_buffer is None:
             self.replay_buffer = self._new_replay_buffer(self.replay_buffer_class)
 
     def _new_replay_buffer(self, buffer_class: type[DeviceReplayBuffer]) -> DeviceReplayBuffer:
@@ -70,7 +77,7 @@ class Collecting(ModelFiles):
         }
 
     def _environment_has_masks(self) -> bool:
-        return bool(self.head.mask_sizes) and self.env is not None and action_masks.are_supported(self.env)
+        return bool(self.head.mask_sizes) and self.env is not None and masking.are_supported(self.env)
 
     def _fit_replay_buffer_to_environment(self) -> None:
         """
@@ -78,21 +85,24 @@ class Collecting(ModelFiles):
 
         :raises ValueError: where the buffer lacks what is needed and has transitions already, or is not ours
         """
-        buffer, needed = self.replay_buffer, {name: value for name, value in self.needed_notes().items() if value}
-        lacking = [name for name, value in needed.items() if getattr(buffer, name, None) != value]
-        if not lacking:
-            return
+        buffer = self.replay_buffer
+        lacking = self._lacking(buffer)
         chosen = self.replay_buffer_class if buffer is None else type(buffer)
-        if chosen is not None and issubclass(chosen, DeviceReplayBuffer) and (buffer is None or buffer.size() == 0):
+        if not lacking or chosen is None:
+            return
+        if issubclass(chosen, DeviceReplayBuffer) and (buffer is None or buffer.size() == 0):
             self.replay_buffer = self._new_replay_buffer(chosen)
             return
-        what = {"behavior_entropy": "the entropies that entropy_penalty needs", "action_mask_size": "action masks"}
-        raise ValueError(
-            f"the replay buffer, a {type(buffer).__name__} with {0 if buffer is None else buffer.size()} transitions, "
-            f"does not keep {' and '.join(what[name] for name in lacking)}: use the DeviceReplayBuffer "
-            "(replay_buffer_class=None), and where it has transitions without them, start with an empty one "
-            "(model.replay_buffer = None)"
-        )
+        raise _lacks(lacking, chosen, buffer)
+
+    def _lacking(self, buffer: Any) -> list[str]:
+        """:return: what a replay buffer, or a class of them, would have to keep and does not"""
+        return [name for name, value in self.needed_notes().items() if value and getattr(buffer, name, None) != value]
+
+    def check_entropies_are_kept(self) -> None:
+        """:raises ValueError: if the entropy penalty needs what the replay buffer does not have"""
+        if self.entropy_penalty is not None and not getattr(self.replay_buffer, "behavior_entropy", False):
+            raise _lacks(["behavior_entropy"], type(self.replay_buffer), self.replay_buffer)
 
     def _batches(self, n: int, batch_size: int) -> Iterator[Any]:
         buffer, env = self.replay_buffer, self._vec_normalize_env
@@ -108,7 +118,7 @@ class Collecting(ModelFiles):
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        env = action_masks.with_masks_in_info(env)
+        env = masking.with_masks_in_info(env)
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def predict(
@@ -134,14 +144,15 @@ class Collecting(ModelFiles):
         """
         if action_masks is None:
             return super().predict(observation, state, episode_start, deterministic)
+        masking.check(action_masks, self.head.mask_sizes, self.action_space)
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)  # type: ignore[call-arg]
 
     def _masks_now(self) -> np.ndarray | None:
         """:return: ``(n_envs, S)`` of the environments, or None where they have none"""
-        if not self._environment_has_masks():
+        if not self._masked:
             return None
         assert self.env is not None
-        return action_masks.of_environments(self.env, self.head.mask_sizes, self.action_space)
+        return masking.of_environments(self.env, self.head.mask_sizes, self.action_space)
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -165,6 +176,7 @@ class Collecting(ModelFiles):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
+        self._masked = self._environment_has_masks()
         self._fit_replay_buffer_to_environment()
         kept = self.optimize_memory_usage
         if isinstance(self.replay_buffer, DeviceReplayBuffer):
@@ -194,7 +206,7 @@ class Collecting(ModelFiles):
         for index in np.flatnonzero(dones):
             if "terminal_observation" in infos[index]:
                 finite.check_observation(infos[index]["terminal_observation"], source)
-        masks = self._masks_now()
+        masks = self._masks_now()  # while _action_masks are still those of the observations acted on
         if isinstance(replay_buffer, DeviceReplayBuffer):
             if replay_buffer.soft_n_steps or replay_buffer.behavior_entropy:
                 replay_buffer.note(entropies=self._policy_entropies())
@@ -218,9 +230,7 @@ class Collecting(ModelFiles):
             everything = np.ones((self.n_envs, replay_buffer.action_mask_size), dtype=np.bool_)
             replay_buffer.note(action_masks=everything, next_action_masks=everything)
             return infos
-        next_masks, infos = action_masks.of_next_observations(
-            masks, dones, infos, self.head.mask_sizes, self.action_space
-        )
+        next_masks, infos = masking.of_next_observations(masks, dones, infos, self.head.mask_sizes, self.action_space)
         replay_buffer.note(action_masks=self._action_masks, next_action_masks=next_masks)
         return infos
 
@@ -232,3 +242,13 @@ class Collecting(ModelFiles):
         with th.no_grad(), unvalidated_distributions():
             entropies: np.ndarray = self.head.pi(self.actor, observations, masks).entropy.cpu().numpy()
         return entropies
+
+
+def _lacks(names: list[str], buffer_class: type, buffer: ReplayBuffer | None) -> ValueError:
+    what = {"behavior_entropy": "the entropies that entropy_penalty needs", "action_mask_size": "action masks"}
+    size = 0 if buffer is None else buffer.size()
+    return ValueError(
+        f"the replay buffer, a {buffer_class.__name__} with {size} transitions, does not keep "
+        f"{' and '.join(what[name] for name in names)}: only the DeviceReplayBuffer can (replay_buffer_class=None). "
+        "Where one has transitions without them, start with an empty one (model.replay_buffer = None)"
+    )

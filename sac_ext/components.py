@@ -115,8 +115,8 @@ class ActionCode(nn.Module):
     def __init__(self, sizes: Sequence[int], starts: Sequence[int], shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = shape
-        self.environment = Components(sizes)
-        self.components = self.environment
+        self.environment_components = Components(sizes)
+        self.components = self.environment_components
         self.register_buffer("starts", th.tensor(tuple(starts)), persistent=False)
 
     def encode(self, actions: th.Tensor) -> th.Tensor:
@@ -171,6 +171,7 @@ class JointCode(ActionCode):
         return super().decode(self.combinations[index.squeeze(1)])
 
     def policy_masks(self, action_masks: th.Tensor) -> th.Tensor:
-        if len(self.environment.sizes) == 1:
-            return action_masks
-        return action_masks[:, self.environment.flat_positions(self.combinations)].all(dim=-1)
+        first, *others = th.split(action_masks, list(self.environment_components.sizes), dim=1)
+        for part in others:
+            first = (first[:, :, None] & part[:, None, :]).flatten(1)
+        return first

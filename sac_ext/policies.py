@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from stable_baselines3.sac import policies as sac
 from torch import nn
 
-from sac_ext import action_masks as masks
+from sac_ext import action_masks as masking
 from sac_ext.heads import ActionHead, make_head
 
 
@@ -70,7 +70,7 @@ class SoftACPolicy(sac.SACPolicy):
         :raises TypeError: for masks that are not of bool, or 0 and 1
         """
         if action_masks is not None:
-            checked = masks.check(action_masks, self.head.mask_sizes, self.action_space)
+            checked = masking.check(action_masks, self.head.mask_sizes, self.action_space)
             self._action_masks = th.as_tensor(checked, device=self.device)
         try:
             return super().predict(observation, state, episode_start, deterministic)

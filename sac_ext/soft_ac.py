@@ -271,6 +271,11 @@ class SoftAC(Collecting):
         for name in ("q_clip", "entropy_penalty", "max_grad_norm"):
             if getattr(self, name) is not None:
                 arguments.positive_number(name, getattr(self, name))
+        if self.replay_buffer_kwargs.get("soft_n_steps") and self._entropy_in_critic() == 0:
+            raise ValueError(
+                "soft_n_steps=True adds entropies to the returns, weighted by entropy_in_critic, which is 0, the "
+                "default on discrete actions: set entropy_in_critic=1.0, or leave soft_n_steps out"
+            )
         if self.entropy_penalty is not None and not self.head.exact_entropy:
             raise ValueError(
                 f"entropy_penalty={self.entropy_penalty!r} needs the policy's exact entropy, which is not known for "
@@ -348,6 +353,7 @@ class SoftAC(Collecting):
         :raises ValueError: if the replay buffer holds NaN (looked for on the CPU), or a schedule or target given as a
             function leaves its range; no step is taken with it
         """
+        self.check_entropies_are_kept()
         self.policy.set_training_mode(True)
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()
@@ -391,8 +397,11 @@ class SoftAC(Collecting):
         self._update.target_entropy.fill_(self.temperature.target_nats)
         self._run_step.refresh()
 
+    def _entropy_in_critic(self) -> float:
+        default = self.head.defaults.entropy_in_critic
+        return default if self.entropy_in_critic is None else float(self.entropy_in_critic)
+
     def _update_state(self) -> dict[str, Any]:
-        defaults = self.head.defaults
         return {
             "policy": self.policy,
             "head": self.head,
@@ -402,10 +411,8 @@ class SoftAC(Collecting):
             "log_ent_coef_bounds": self.temperature.log_bounds,
             "gamma": self.gamma,
             "tau": self.tau,
-            "entropy_in_critic": float(
-                defaults.entropy_in_critic if self.entropy_in_critic is None else self.entropy_in_critic
-            ),
-            "critic_reduction": self.critic_reduction or defaults.critic_reduction,
+            "entropy_in_critic": self._entropy_in_critic(),
+            "critic_reduction": self.critic_reduction or self.head.defaults.critic_reduction,
             "q_clip": None if self.q_clip is None else float(self.q_clip),
             "entropy_penalty": None if self.entropy_penalty is None else float(self.entropy_penalty),
             "max_grad_norm": None if self.max_grad_norm is None else float(self.max_grad_norm),

@@ -1,9 +1,12 @@
 """What an environment does not allow is never done, and has no part in any value."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -100,6 +103,94 @@ def test_an_episode_cut_off_without_its_last_masks_counts_as_terminated() -> Non
     assert model.replay_buffer.dones.any()
 
 
+class Counter(gym.Env):
+    """Shows its step, at which only the action of that number is allowed; one array of masks, written over again."""
+
+    observation_space = spaces.Box(0, 99, (1,), np.float32)
+    action_space: spaces.Space = spaces.Discrete(4)
+    empty_at = -1
+
+    def __init__(self) -> None:
+        self.mask = np.zeros(4, dtype=bool)
+
+    def _show(self) -> np.ndarray:
+        self.mask[:] = False
+        self.mask[self.count % 4] = self.count != self.empty_at
+        return np.array([self.count], dtype=np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> Any:
+        super().reset(seed=seed)
+        self.count = 0
+        return self._show(), {}
+
+    def action_masks(self) -> np.ndarray:
+        return self.mask
+
+    def step(self, action: Any) -> Any:
+        assert action == self.count % 4
+        self.count += 1
+        return self._show(), 0.0, False, self.count >= 6, {}
+
+
+def test_masks_that_the_environment_writes_over_at_the_reset() -> None:
+    model = SoftAC("MlpPolicy", Counter(), **FAST).learn(60)
+    batch = model.replay_buffer.sample(300)
+    expected = batch.next_observations.long() % 4
+    assert (batch.next_observations == 6).any()
+    assert batch.next_action_masks.gather(1, expected).all()
+    assert (batch.next_action_masks.sum(dim=1) == 1).all()
+
+
+def test_a_time_limit_where_no_action_is_left_counts_as_terminated() -> None:
+    class Stuck(Counter):
+        empty_at = 6
+
+    model = SoftAC("MlpPolicy", Stuck(), **FAST).learn(60)
+    batch = model.replay_buffer.sample(300)
+    assert th.equal(batch.dones == 1, batch.next_observations == 6)
+
+
+def test_masks_are_not_asked_for_at_the_end_of_a_game() -> None:
+    class Over(Counter):
+        def action_masks(self) -> np.ndarray:
+            assert self.count < 6, "the game is over: there are no moves"
+            return self.mask
+
+        def step(self, action: Any) -> Any:
+            obs, reward, _, ends, info = super().step(action)
+            return obs, reward, ends, False, info
+
+    SoftAC("MlpPolicy", Over(), **FAST).learn(60)
+
+
+def test_a_method_of_that_name_on_box_is_not_called() -> None:
+    class Other(RandomEnv):
+        def action_masks(self) -> None:
+            raise AssertionError
+
+    SoftAC("MlpPolicy", Other(), **FAST).learn(40)
+
+
+def test_multibinary_is_random_within_its_masks_at_the_start() -> None:
+    """Each bit may be 0 only, 1 only, or either."""
+    env = ActionMasker(
+        RandomEnv(actions="multibinary"), lambda env: np.array([[1, 0], [0, 1]] + [[1, 1]] * 8).flatten()
+    )
+    model = SoftAC("MlpPolicy", env, **FAST | {"learning_starts": 200}).learn(200)
+    actions = model.replay_buffer.actions[:200, 0]
+    assert not actions[:, 0].any()
+    assert actions[:, 1].all()
+    assert 0.35 < actions[:, 2:].mean() < 0.65
+
+
+@pytest.mark.parametrize(
+    "copies", [copy.deepcopy, lambda model: pickle.loads(cloudpickle.dumps(model))], ids=["deepcopy", "pickle"]
+)
+def test_copies_of_models_learn_on(copies: Any) -> None:
+    model = masked("discrete", entropy_penalty=0.1).learn(40)
+    copies(model).learn(20, reset_num_timesteps=False)
+
+
 # ---------------------------------------------------------------- values
 
 
@@ -111,18 +202,21 @@ def test_values_of_what_is_not_allowed_do_not_count(actions: str, critic: str) -
     batch = model.replay_buffer.sample(16)
     batch = batch._replace(dones=th.zeros_like(batch.dones))
     n_values = batch.action_masks.shape[1]
-    allowed = th.zeros(16, n_values, dtype=th.bool)
-    allowed[:, model.head.code.environment.first] = True  # the first value of each component
-    batch = batch._replace(action_masks=allowed, next_action_masks=allowed)
+    first = model.head.code.environment_components.first
+    allowed, next_allowed = th.zeros(2, 16, n_values, dtype=th.bool)
+    allowed[:, first] = True  # the first value of each component, and afterwards the second one
+    next_allowed[:, first + 1] = True
+    batch = batch._replace(action_masks=allowed, next_action_masks=next_allowed)
     results = []
     for change in (0.0, 1e3):
         with th.no_grad():
-            for q_network in [*model.critic.q_networks, *model.critic_target.q_networks]:
-                if critic == "local":
-                    q_network[0].weight[:, -n_values:] += change * ~allowed[0]
-                else:
-                    forbidden = ~model.head.code.policy_masks(allowed)[0]
-                    q_network[-1].bias[-len(forbidden) :] += change * forbidden
+            for critic_networks, masks in ((model.critic, allowed), (model.critic_target, next_allowed)):
+                for q_network in critic_networks.q_networks:
+                    if critic == "local":
+                        q_network[0].weight[:, -n_values:] += change * ~masks[0]
+                    else:
+                        forbidden = ~model.head.code.policy_masks(masks)[0]
+                        q_network[-1].bias[-len(forbidden) :] += change * forbidden
         th.manual_seed(0)
         pi = model.head.pi(model.actor, batch.observations, allowed)
         q = model.head.expected_q(pi, model.critic, batch.observations, losses.REDUCTIONS["min"])
@@ -178,6 +272,25 @@ def test_each_state_has_the_target_that_its_mask_leaves() -> None:
     assert_close(model._run_step(batch, True, True).metrics["ent_coef_loss"], expected)
 
 
+def test_states_without_a_choice_alone_leave_the_coefficient() -> None:
+    model = masked("discrete").learn(40)
+    batch = model.replay_buffer.sample(16)
+    masks = th.zeros(16, 4, dtype=th.bool)
+    masks[:, 2] = True
+    model._refresh_update()
+    measured = model._run_step(batch._replace(action_masks=masks), True, True).metrics
+    assert measured["ent_coef_loss"].item() == 0
+    assert th.isfinite(model.log_ent_coef).all()
+
+
+def test_the_behaviours_entropy_is_that_within_the_masks() -> None:
+    model = masked("discrete", entropy_penalty=0.1, learning_starts=60).learn(50)  # the policy has not changed yet
+    batch = model.replay_buffer.sample(40)
+    with th.no_grad():
+        expected = model.head.pi(model.actor, batch.observations, batch.action_masks).entropy
+    assert_close(batch.behavior_entropies.flatten(), expected)
+
+
 def test_the_logged_target_is_that_of_the_states() -> None:
     model = masked("discrete", target_entropy="fraction:0.5").learn(60)
     assert 0 < model.logger.name_to_value["train/target_entropy"] < 0.5 * np.log(4)
@@ -226,7 +339,7 @@ def test_predict_with_masks(actions: str, deterministic: bool) -> None:
     masks = masks_at(observations, space)
     predicted, _ = model.predict(observations, deterministic=deterministic, action_masks=masks)
     code = model.head.code
-    taken = code.environment.flat_positions(th.as_tensor(predicted).reshape(60, -1) - code.starts)
+    taken = code.environment_components.flat_positions(th.as_tensor(predicted).reshape(60, -1) - code.starts)
     assert masks[np.arange(60)[:, None], taken.numpy()].all()
     one, _ = model.predict(observations[0], deterministic=deterministic, action_masks=masks[0].astype(np.int8))
     assert one.shape == space.shape
@@ -284,7 +397,7 @@ def test_as_many_masks_as_observations() -> None:
 
 def test_other_replay_buffers_are_refused() -> None:
     with pytest.raises(ValueError, match="a ReplayBuffer with 0 transitions, does not keep action masks"):
-        masked("discrete", replay_buffer_class=ReplayBuffer).learn(10)
+        masked("discrete", replay_buffer_class=ReplayBuffer)
 
 
 def test_going_on_in_other_environments() -> None:

@@ -384,3 +384,15 @@ def test_a_link_is_written_through(tmp_path: Path) -> None:
     stream().make(DeviceReplayBuffer).save(link)
     assert link.is_symlink()
     assert target.stat().st_size > 1000
+
+
+def test_pickles_of_earlier_versions_load() -> None:
+    """Before the arguments for notes were there."""
+    buffer = DeviceReplayBuffer(10, VECTOR, ACTION, device="cpu")
+    state = buffer.__getstate__()
+    for name in ("behavior_entropy", "action_mask_size"):
+        del state["attributes"][name]
+    old = DeviceReplayBuffer.__new__(DeviceReplayBuffer)
+    old.__setstate__(state)
+    assert old.action_mask_size == 0
+    assert not old.behavior_entropy

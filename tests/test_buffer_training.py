@@ -157,17 +157,22 @@ def test_soft_returns_weigh_entropies_as_the_critic_does() -> None:
         "MlpPolicy",
         RandomEnv(),
         n_steps=3,
-        entropy_in_critic=0.0,
         replay_buffer_kwargs={"soft_n_steps": True},
         policy_kwargs=small(),
         **FAST,
     ).learn(40)
+    model.entropy_in_critic = 0.0
     batch = model.replay_buffer.sample(16)
     targets = []
     for samples in (batch, batch._replace(entropies=batch.entropies + 100)):
         th.manual_seed(0)
         targets.append(td_target(model, samples, th.tensor(0.5)))
     assert th.equal(*targets)
+
+
+def test_soft_returns_without_entropy_in_the_critic_are_refused() -> None:
+    with pytest.raises(ValueError, match="weighted by entropy_in_critic, which is 0"):
+        SoftAC("MlpPolicy", RandomEnv(actions="discrete"), n_steps=3, replay_buffer_kwargs={"soft_n_steps": True})
 
 
 def test_a_reset_between_two_calls_of_learn_ends_the_returns() -> None:

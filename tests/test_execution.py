@@ -45,7 +45,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "scheduled": {"learning_rate": "lin_3e-3", "target_entropy": lambda progress: -progress, "ent_coef": "auto_0.5"},
     "amsgrad": {"policy_kwargs": SMALL | {"optimizer_class": th.optim.AdamW, "optimizer_kwargs": {"amsgrad": True}}},
     "prioritized": {"replay_buffer_kwargs": {"prioritized": True}},
-    "n-step": {"n_steps": 3, "replay_buffer_kwargs": {"soft_n_steps": True}},
+    "n-step": {"n_steps": 3, "entropy_in_critic": 0.7, "replay_buffer_kwargs": {"soft_n_steps": True}},
     "three critics": {"policy_kwargs": SMALL | {"n_critics": 3}},
     "stabilised": {"q_clip": 0.1},
 }

@@ -190,7 +190,7 @@ def test_expectations_are_sums_over_all_joint_actions(critic: str, reduction: st
     assert pi.entropy.item() == pytest.approx(entropy(probs.numpy()), rel=1e-5)
     reduce = {"min": lambda q: q.min(dim=0).values, "mean": lambda q: q.mean(dim=0)}[reduction]
     expected = (probs * reduce(q)).sum() if critic != "additive" else reduce(q @ probs)
-    n = 1 if critic != "local" else 4000
+    n = 1 if critic != "local" else 6000  # more rows than go through the critics at once
     many_pi = model.head.pi(model.actor, obs.expand(n, -1))
     values = model.head.expected_q(many_pi, model.critic, obs.expand(n, -1), reduce).detach()
     with th.no_grad():
@@ -198,6 +198,43 @@ def test_expectations_are_sums_over_all_joint_actions(critic: str, reduction: st
     for estimates in (values, next_values):
         deviation = 0.0 if n == 1 else float(estimates.std()) / math.sqrt(n)
         assert estimates.mean().item() == pytest.approx(expected.item(), abs=1e-5 + 4 * deviation)
+
+
+def test_the_value_estimated_from_some_components_is_that_of_all() -> None:
+    model = model_of(MIXED, "local", local_components=1)
+    obs = th.randn(1, 3).expand(3000, -1)
+    reduce = lambda q: q.min(dim=0).values  # noqa: E731
+    with th.no_grad():
+        pi = model.head.pi(model.actor, obs)
+        one_action = model.head.next_q(pi, model.critic, obs, reduce)
+    with th.enable_grad():
+        values = th.cat([model.head.expected_q(pi, model.critic, obs, reduce).detach() for _ in range(6)])
+    deviation = (one_action.std() / math.sqrt(3000) + values.std() / math.sqrt(len(values))).item()
+    assert values.mean().item() == pytest.approx(one_action.mean().item(), abs=4 * deviation)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 10**9])
+def test_how_many_rows_go_through_the_critics_at_once_makes_no_difference(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, obs = model_of(MIXED, "local"), th.randn(5, 3)
+    widths, original = [], model.critic.with_one_changed
+
+    def seen(features: th.Tensor, index: th.Tensor, positions: th.Tensor) -> th.Tensor:
+        widths.append(len(features) * len(positions))
+        return original(features, index, positions)
+
+    results = []
+    for rows in (16_384, at_once):
+        monkeypatch.setattr("sac_ext.heads.categorical.ROWS_AT_ONCE", rows)
+        monkeypatch.setattr(model.critic, "with_one_changed", seen)
+        widths.clear()
+        th.manual_seed(0)
+        pi = model.head.pi(model.actor, obs)
+        results.append(model.head.expected_q(pi, model.critic, obs, lambda q: q.mean(dim=0)))
+    assert_close(*results)
+    assert max(widths) <= max(at_once, 5)
+    assert sum(widths) == 5 * 9
 
 
 def test_the_additive_critic_is_a_sum() -> None:
@@ -226,7 +263,8 @@ def test_actions_are_numbered_there_and_back(space: spaces.Space, critic: str) -
 def test_automatic_critics() -> None:
     for sizes, expected in (([8, 8, 8], "Joint"), ([8, 8, 9], "Local"), ([8] * 16, "Local"), ([2] * 9, "Joint")):
         assert type(make_head(spaces.MultiDiscrete(sizes))).__name__ == f"{expected}Head"
-    assert type(make_head(spaces.Discrete(1000))).__name__ == "JointHead"
+    assert type(make_head(spaces.Discrete(100_000))).__name__ == "JointHead"  # one component has nothing to sum over
+    assert type(make_head(spaces.Discrete(100_000), critic="joint")).__name__ == "JointHead"
     assert type(make_head(spaces.MultiBinary(10))).__name__ == "LocalHead"
 
 

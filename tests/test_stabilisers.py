@@ -159,7 +159,23 @@ def test_the_penalty_needs_an_entropy_that_is_known() -> None:
 
 def test_the_penalty_needs_our_replay_buffer() -> None:
     with pytest.raises(ValueError, match="a ReplayBuffer with 0 transitions, does not keep the entropies"):
-        make(entropy_penalty=0.5, replay_buffer_class=ReplayBuffer).learn(10)
+        make(entropy_penalty=0.5, replay_buffer_class=ReplayBuffer)
+
+
+def test_the_penalty_set_on_a_trained_model() -> None:
+    model = ready()
+    model.entropy_penalty = 0.5
+    with pytest.raises(ValueError, match="DeviceReplayBuffer with 40 transitions, does not keep the entropies"):
+        model.train(1, batch_size=16)
+
+
+@pytest.mark.parametrize("name", ["q_clip", "entropy_penalty"])
+def test_a_graph_is_made_anew_where_they_change(name: str) -> None:
+    model = ready(**{name: 0.5})
+    before = model._update.constants()
+    setattr(model, name, 0.25)
+    model._refresh_update()
+    assert model._update.constants() != before
 
 
 @pytest.mark.parametrize("options", [{"q_clip": 0.5}, {"entropy_penalty": 0.5}])

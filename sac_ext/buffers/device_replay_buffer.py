@@ -27,6 +27,9 @@ EMPTY = "the replay buffer is empty: add transitions before sampling, see learni
 # Attributes that are not saved as they are
 MADE_AGAIN = {"_storage", "_gather", "_priorities", "_notes"}
 
+# Arguments that buffers had not when they were pickled by earlier versions
+NOT_IN_OLD_PICKLES: dict[str, Any] = {"behavior_entropy": False, "action_mask_size": 0}
+
 SAVED_ARGUMENTS = (
     "optimize_memory_usage",
     "handle_timeout_termination",
@@ -536,7 +539,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         return {"attributes": attributes, "contents": contents, "arrays": arrays}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state["attributes"])
+        vars(self).update(NOT_IN_OLD_PICKLES | state["attributes"])
+        self._notes = {}
         self._storage = None
         self._device = get_device(self._device)  # where there is none of the kind it had: the CPU
         self._placed = self._place()

@@ -62,7 +62,7 @@ class CategoricalHead(ActionHead):
         self.code = self.code_class(sizes, starts, shape)  # the actor's too, with which it goes to a device
         self.action_dim = len(sizes)
         self.mask_sizes = sizes
-        self.max_entropy = self.code.environment.max_entropy
+        self.max_entropy = self.code.environment_components.max_entropy
         self.defaults = Defaults(
             target_entropy=0.2 * self.max_entropy,
             initial_ent_coef=0.1,
@@ -98,12 +98,12 @@ class CategoricalHead(ActionHead):
         """
 
     def masked_max_entropy(self, action_masks: th.Tensor) -> th.Tensor:
-        environment = self.code.environment
-        allowed = environment.padded(action_masks) & environment.exists
+        components = self.code.environment_components
+        allowed = components.padded(action_masks) & components.exists
         return allowed.sum(dim=-1).log().sum(dim=-1)
 
     def sample_allowed(self, action_mask: np.ndarray) -> Any:
-        per_component = np.split(action_mask.astype(np.int8), np.cumsum(self.code.environment.sizes)[:-1])
+        per_component = np.split(action_mask.astype(np.int8), np.cumsum(self.code.environment_components.sizes)[:-1])
         if isinstance(self.space, spaces.MultiDiscrete):
             return self.space.sample(mask=tuple(per_component))
         if isinstance(self.space, spaces.MultiBinary):
