@@ -26,15 +26,17 @@ is clipped double Q-learning (Fujimoto et al. 2018, arXiv:1802.09477).
 
 def soft_value(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tensor:
     """
-    ``V(s) = E_pi[Q(s, a)] + alpha * H(pi(.|s))`` (SAC, eq. 3).
+    ``V(s) = E_pi[Q(s, a)] + alpha * H(pi(.|s))`` (SAC, eq. 3), or ``+ sum_k alpha_k H_k`` where each of ``K``
+    components of the action has a coefficient of its own.
 
     :param q: ``(B,)`` expected action value under the policy
-    :param entropy: ``(B,)`` in nats
-    :param ent_coef: ``()`` alpha
+    :param entropy: ``(B,)`` in nats, or ``(B, K)``
+    :param ent_coef: ``()`` alpha, or ``(K,)``
     :return: ``(B,)``
     """
-    _require_same_shape(q=q, entropy=entropy)
-    return q + ent_coef * entropy
+    bonus = ent_coef * entropy if ent_coef.ndim == 0 else (ent_coef * entropy).sum(dim=1)
+    _require_same_shape(q=q, entropy=bonus)
+    return q + bonus
 
 
 def td_target(rewards: th.Tensor, dones: th.Tensor, discounts: th.Tensor | float, next_value: th.Tensor) -> th.Tensor:
@@ -107,8 +109,8 @@ def actor_loss(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tens
     ``-E_s[V(s)]`` (SAC, eq. 7 and 9; Christodoulou 2019, eq. 12).
 
     :param q: ``(B,)`` expected action value under the policy
-    :param entropy: ``(B,)`` in nats
-    :param ent_coef: ``()`` alpha; no gradient flows into it
+    :param entropy: ``(B,)`` in nats, or ``(B, K)``
+    :param ent_coef: ``()`` alpha, or ``(K,)``; no gradient flows into it
     :return: ``()``
     """
     return -soft_value(q, entropy, ent_coef.detach()).mean()
@@ -138,16 +140,16 @@ def ent_coef_loss(
 
     This is SAC, eq. 18, with ``log alpha`` in the place of ``alpha``, as in SB3 and softlearning.
 
-    :param log_ent_coef: ``(1,)``
-    :param entropy: ``(B,)`` in nats; no gradient flows into it
-    :param target_entropy: ``()`` in nats, or ``(B,)`` where it differs between states
-    :param free: ``(B,)`` whether a state leaves a choice between actions, or None if all do; others do not count
+    :param log_ent_coef: ``(1,)``, or ``(K,)`` for a coefficient of each component, whose losses are summed
+    :param entropy: ``(B,)`` in nats, or ``(B, K)``; no gradient flows into it
+    :param target_entropy: ``()`` in nats, or ``(K,)``; ``(B,)`` or ``(B, K)`` where it differs between states
+    :param free: of the shape of ``entropy``, whether a state leaves a choice, or None if all do; others do not count
     :return: ``()``
     """
     losses = log_ent_coef * (entropy - target_entropy).detach()
     if free is None:
-        return losses.mean()
-    return (losses * free).sum() / free.sum().clamp(min=1)
+        return losses.mean(dim=0).sum()
+    return ((losses * free).sum(dim=0) / free.sum(dim=0).clamp(min=1)).sum()
 
 
 def _require_same_shape(**tensors: th.Tensor) -> None:

@@ -31,6 +31,8 @@ RESOLVED = (
     "_update",
     "_run_step",
     "_action_masks",
+    "_log_bounds",
+    "_component_shares",
 )
 
 

@@ -34,7 +34,7 @@ from sac_ext.update import SoftUpdate
 SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
 
 # They are resolved together
-ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy")
+ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy", "per_component")
 
 
 class SoftAC(Collecting):
@@ -99,7 +99,10 @@ class SoftAC(Collecting):
     :param ent_coef_learning_rate: as ``learning_rate``, for a learned coefficient alone; None for ``learning_rate``
     :param ent_coef_bounds: ``(low, high)`` that a learned coefficient is kept within, with a warning while a bound
         holds; ``high`` may be infinite. ``ent_coef="auto"`` then starts inside. None for the default: no bounds on
-        Box, (1e-4, 10) on discrete actions
+        Box, (1e-4, 10) on discrete actions. With ``per_component`` also one pair for each component
+    :param per_component: learn a coefficient for each component of the action, where the policy is a product of them
+        (MultiDiscrete and MultiBinary with local or additive critics). The target is divided among them in proportion
+        to their maximum entropies
     :param policy_delay: train the actor and the coefficient only every ``policy_delay``-th gradient step (Fujimoto et
         al. 2018, arXiv:1802.09477)
     :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target; None for the default: 1 on
@@ -132,6 +135,8 @@ class SoftAC(Collecting):
     critic: Any
     critic_target: Any
     ent_coef_tensor: th.Tensor
+    _log_bounds: tuple[Any, Any] | None
+    _component_shares: th.Tensor | None
 
     def __init__(
         self,
@@ -167,7 +172,8 @@ class SoftAC(Collecting):
         actor_learning_rate: float | str | Schedule | None = None,
         critic_learning_rate: float | str | Schedule | None = None,
         ent_coef_learning_rate: float | str | Schedule | None = None,
-        ent_coef_bounds: tuple[float, float] | None = None,
+        ent_coef_bounds: tuple[float, float] | list[tuple[float, float]] | None = None,
+        per_component: bool = False,
         policy_delay: int = 1,
         entropy_in_critic: float | None = None,
         critic_reduction: str | None = None,
@@ -214,6 +220,7 @@ class SoftAC(Collecting):
         self.critic_learning_rate = critic_learning_rate
         self.ent_coef_learning_rate = ent_coef_learning_rate
         self.ent_coef_bounds = ent_coef_bounds
+        self.per_component = per_component
         self.policy_delay = policy_delay
         self.entropy_in_critic = entropy_in_critic
         self.critic_reduction = critic_reduction
@@ -324,22 +331,59 @@ class SoftAC(Collecting):
         return optimizers
 
     def _parse_ent_coef(self) -> None:
-        self.temperature = Temperature(self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults)
+        n_coefs = 1
+        if arguments.boolean("per_component", self.per_component):
+            self._check_per_component()
+            n_coefs = self.head.policy_components
+        self.temperature = Temperature(
+            self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults, n_coefs
+        )
         if self.temperature.learned:
             self.temperature.check_target(self._entropy_context())
             self.temperature.target.load_state_dict(self._entropy_target_state)
 
+    def _check_per_component(self) -> None:
+        if self.head.policy_components == 1:
+            raise ValueError(
+                f"per_component=True needs a policy of several components, which {self.action_space} has as "
+                "MultiDiscrete or MultiBinary with policy_kwargs critic='local' or 'additive': leave it out"
+            )
+        if not Temperature.is_learned(self.ent_coef):
+            raise ValueError(
+                f"per_component=True needs learned coefficients, but ent_coef={self.ent_coef!r} is fixed: set "
+                "ent_coef='auto', or per_component=False"
+            )
+        if self.replay_buffer_kwargs.get("soft_n_steps"):
+            raise ValueError(
+                "soft_n_steps=True keeps the sum of the components' entropies, which per_component=True weighs one by "
+                "one: leave one of them out"
+            )
+
     def _create_ent_coef(self) -> None:
         """What SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
         self.log_ent_coef, self.ent_coef_optimizer = None, None
+        self._log_bounds, self._component_shares = None, None
         self.__dict__.pop("ent_coef_tensor", None)
         if not self.temperature.learned:
-            self.ent_coef_tensor = th.tensor(self.temperature.initial_value, device=self.device)
+            self.ent_coef_tensor = th.tensor(self.temperature.initial_values[0], device=self.device)
             return
         # The logarithm is learned, as in SB3: https://github.com/rail-berkeley/softlearning/issues/37
-        initial_value = th.ones(1, device=self.device) * self.temperature.initial_value
-        self.log_ent_coef = th.log(initial_value).requires_grad_(True)
+        initial_values = th.tensor(self.temperature.initial_values, device=self.device)
+        self.log_ent_coef = th.log(initial_values).requires_grad_(True)
         self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))
+        self._make_component_tensors()
+
+    def _make_component_tensors(self) -> None:
+        """Bounds of the coefficient, as numbers or one by component, and the components' shares in the target."""
+        bounds = self.temperature.log_bounds
+        self._log_bounds = None if bounds is None else bounds[0]
+        self._component_shares = None
+        if self.per_component:
+            maxima = self.head.max_entropies().to(self.device)
+            self._component_shares = maxima / maxima.sum()
+            if bounds is not None:
+                low, high = th.tensor(bounds, device=self.device).unbind(dim=1)
+                self._log_bounds = (low, high)
 
     # ---------------------------------------------------------------- training
 
@@ -408,7 +452,8 @@ class SoftAC(Collecting):
             "log_ent_coef": self.log_ent_coef,
             "ent_coef_optimizer": self.ent_coef_optimizer,
             "ent_coef_tensor": None if self.temperature.learned else self.ent_coef_tensor.to(self.device),
-            "log_ent_coef_bounds": self.temperature.log_bounds,
+            "log_ent_coef_bounds": self._log_bounds,
+            "component_shares": self._component_shares,
             "gamma": self.gamma,
             "tau": self.tau,
             "entropy_in_critic": self._entropy_in_critic(),
@@ -447,7 +492,8 @@ class SoftAC(Collecting):
         if "ent_coef_loss" in means:
             if "target_entropy" not in means:  # the same for all states
                 self.logger.record("train/target_entropy", self.temperature.target_nats)
-            self.temperature.warn_of_held_bound(log.values["ent_coef"][-1])
+            names = [name for name in means if name.startswith("ent_coef_") and name != "ent_coef_loss"]
+            self.temperature.warn_of_held_bounds([log.values[name][-1] for name in names or ["ent_coef"]])
         if "entropy" in means:
             self.temperature.target.observe(float(means["entropy"]))
 
@@ -515,10 +561,10 @@ class SoftAC(Collecting):
         self._parse_ent_coef()
         self._setup_lr_schedule()
         self._create_ent_coef()
-        if self.log_ent_coef is not None and log_ent_coef is not None:
+        if self.log_ent_coef is not None and log_ent_coef is not None and log_ent_coef.shape == self.log_ent_coef.shape:
             self.log_ent_coef, self.ent_coef_optimizer = log_ent_coef, optimizer
-            if self.temperature.log_bounds is not None:
-                self.log_ent_coef.data.clamp_(*self.temperature.log_bounds)
+            if self._log_bounds is not None:
+                self.log_ent_coef.data.clamp_(*self._log_bounds)
         self._apply_learning_rates()
 
 

@@ -69,29 +69,34 @@ def parse_ent_coef_bounds(value: Any) -> tuple[float, float]:
 class Temperature:
     """
     :param ent_coef: see :func:`parse_ent_coef`
-    :param ent_coef_bounds: ``(low, high)`` for a learned coefficient, or None for the default
+    :param ent_coef_bounds: ``(low, high)`` for a learned coefficient, one such pair for each of several, or None for
+        the default
     :param target_entropy: see :func:`~sac_ext.entropy.parse_entropy_target`
     :param defaults: those of the action space
+    :param n_coefs: how many coefficients are learned
     :raises ValueError: for specs that do not parse, bounds on a fixed coefficient, or a start outside of the bounds
     """
 
-    initial_value: float
+    initial_values: list[float]
+    """Of each coefficient."""
     schedule: FloatSchedule | None = None
     """Of a fixed coefficient."""
-    log_bounds: tuple[float, float] | None = None
-    """Of the logarithm of a learned coefficient."""
+    log_bounds: list[tuple[float, float]] | None = None
+    """Of the logarithm of each learned coefficient."""
     target_nats = math.nan
     """The entropy that a learned coefficient aims at, once :meth:`aim` has been called."""
 
-    def __init__(self, ent_coef: Any, ent_coef_bounds: Any, target_entropy: Any, defaults: Defaults) -> None:
+    def __init__(
+        self, ent_coef: Any, ent_coef_bounds: Any, target_entropy: Any, defaults: Defaults, n_coefs: int = 1
+    ) -> None:
         self._defaults = defaults
         self._target_spec = target_entropy
         self.target: EntropyTarget = parse_entropy_target(target_entropy, defaults.target_entropy)
-        self._at_bound_before = math.nan
-        self._warned: set[float] = set()
+        self._before = [math.nan] * n_coefs
+        self._warned: set[tuple[int, float]] = set()
         parsed = parse_ent_coef(ent_coef, defaults.initial_ent_coef)
         if isinstance(parsed, LearnedEntCoef):
-            self.initial_value = parsed.initial_value
+            self.initial_values = [parsed.initial_value] * n_coefs
             self._set_bounds(ent_coef, defaults.ent_coef_bounds if ent_coef_bounds is None else ent_coef_bounds)
             return
         if ent_coef_bounds is not None:
@@ -100,7 +105,7 @@ class Temperature:
                 "fixed: set ent_coef='auto', or ent_coef_bounds=None"
             )
         self.schedule = parsed
-        self.initial_value = self.fixed_value(1.0)
+        self.initial_values = [self.fixed_value(1.0)]
 
     @staticmethod
     def is_learned(ent_coef: Any) -> bool:
@@ -158,33 +163,53 @@ class Temperature:
         """Warn of each bound again."""
         self._warned.clear()
 
-    def warn_of_held_bound(self, ent_coef: float) -> None:
+    def warn_of_held_bounds(self, ent_coefs: list[float]) -> None:
         """
-        Warn, once in a run for each bound, if the coefficient is where it was at the last call, and that is at a bound.
+        Warn, once in a run for each bound, if a coefficient is where it was at the last call, and that is at a bound.
 
-        :param ent_coef: its value now
+        :param ent_coefs: their values now
         """
-        held = ent_coef == self._at_bound_before
-        self._at_bound_before = ent_coef
-        for bound in map(math.exp, self.log_bounds or ()):
-            if held and bound not in self._warned and math.isclose(ent_coef, bound, rel_tol=1e-5):
-                self._warned.add(bound)
-                warnings.warn(
-                    f"ent_coef is held at its bound {bound:.4g}: the entropy target of {self.target_nats:.4g} nats is "
-                    "not reached within ent_coef_bounds. Choose another target_entropy, wider ent_coef_bounds, or a "
-                    "fixed ent_coef",
-                    stacklevel=2,
-                )
+        before, self._before = self._before, ent_coefs
+        for index, (log_bounds, ent_coef) in enumerate(zip(self.log_bounds or (), ent_coefs, strict=False)):
+            name = "ent_coef" if len(ent_coefs) == 1 else f"ent_coef of component {index}"
+            for bound in map(math.exp, log_bounds):
+                held = ent_coef == before[index] and math.isclose(ent_coef, bound, rel_tol=1e-5)
+                if held and (index, bound) not in self._warned:
+                    self._warned.add((index, bound))
+                    warnings.warn(
+                        f"{name} is held at its bound {bound:.4g}: the entropy target of {self.target_nats:.4g} nats "
+                        "is not reached within ent_coef_bounds. Choose another target_entropy, wider ent_coef_bounds, "
+                        "or a fixed ent_coef",
+                        stacklevel=2,
+                    )
 
     def _set_bounds(self, ent_coef: Any, ent_coef_bounds: Any) -> None:
         if ent_coef_bounds is None:
             return
-        low, high = parse_ent_coef_bounds(ent_coef_bounds)
+        pairs = self._pairs(ent_coef_bounds)
         if ent_coef == "auto":
-            self.initial_value = min(max(self.initial_value, low), high)
-        if not low <= self.initial_value <= high:
+            self.initial_values = [
+                min(max(value, low), high) for value, (low, high) in zip(self.initial_values, pairs, strict=True)
+            ]
+        for value, (low, high) in zip(self.initial_values, pairs, strict=True):
+            if not low <= value <= high:
+                raise ValueError(
+                    f"ent_coef={ent_coef!r} starts at {value:g}, outside of ent_coef_bounds ({low:g}, {high:g}): start "
+                    "it inside, or give ent_coef='auto'"
+                )
+        self.log_bounds = [(math.log(low) if low > 0 else -math.inf, math.log(high)) for low, high in pairs]
+
+    def _pairs(self, ent_coef_bounds: Any) -> list[tuple[float, float]]:
+        """:return: for each coefficient"""
+        n_coefs = len(self.initial_values)
+        several = isinstance(ent_coef_bounds, tuple | list) and any(
+            isinstance(bounds, tuple | list) for bounds in ent_coef_bounds
+        )
+        if not several:
+            return [parse_ent_coef_bounds(ent_coef_bounds)] * n_coefs
+        if len(ent_coef_bounds) != n_coefs:
             raise ValueError(
-                f"ent_coef={ent_coef!r} starts at {self.initial_value:g}, outside of ent_coef_bounds "
-                f"({low:g}, {high:g}): start it inside, or give ent_coef='auto'"
+                f"ent_coef_bounds has {len(ent_coef_bounds)} pairs for {n_coefs} coefficient(s): give one (low, high) "
+                "for all, or per_component=True and one for each component"
             )
-        self.log_bounds = (math.log(low) if low > 0 else -math.inf, math.log(high))
+        return [parse_ent_coef_bounds(bounds) for bounds in ent_coef_bounds]

@@ -33,11 +33,15 @@ class SoftUpdate:
 
     :param policy: actor, critics and target critics, with an ``optimizer`` on the actor and on the critics
     :param head: what the action space means for expectations and entropies
-    :param log_ent_coef: ``(1,)`` logarithm of the learned coefficient, or None where it is fixed
+    :param log_ent_coef: ``(1,)`` logarithm of the learned coefficient, ``(K,)`` of each component's, or None where it
+        is fixed
     :param ent_coef_optimizer: its optimizer, or None where it is fixed
     :param ent_coef_tensor: ``()`` the fixed coefficient, or None where it is learned
     :param target_entropy: ``()`` in nats, on the device; not a number where the coefficient is fixed
-    :param log_ent_coef_bounds: ``log_ent_coef`` is clamped into these after its step, or None
+    :param log_ent_coef_bounds: ``log_ent_coef`` is clamped into these after its step, or None; tensors ``(K,)`` for
+        each component's
+    :param component_shares: ``(K,)`` what part of the target is each component's, where each has a coefficient of its
+        own, or None
     :param gamma: discount factor, for batches that bring no discounts of their own
     :param tau: share of the critics in the new target critics
     :param entropy_in_critic: weight of the entropy bonus in the TD target, 0 to 1
@@ -57,7 +61,8 @@ class SoftUpdate:
     ent_coef_optimizer: th.optim.Optimizer | None
     ent_coef_tensor: th.Tensor | None
     target_entropy: th.Tensor
-    log_ent_coef_bounds: tuple[float, float] | None
+    log_ent_coef_bounds: tuple[Any, Any] | None
+    component_shares: th.Tensor | None
     gamma: float
     tau: float
     entropy_in_critic: float
@@ -80,7 +85,7 @@ class SoftUpdate:
         return (
             id(self.policy),
             *map(id, self.all_optimizers()),
-            self.log_ent_coef_bounds,
+            self._bounds_as_numbers(),
             self.gamma,
             self.tau,
             self.entropy_in_critic,
@@ -100,17 +105,23 @@ class SoftUpdate:
         if self.use_sde:
             self.policy.actor.reset_noise()
         ent_coef = self._ent_coef()  # all three losses use its value from before this step
-        metrics = {"ent_coef": ent_coef}
+        metrics = {"ent_coef": ent_coef.mean()} | _by_component("ent_coef", ent_coef)
 
         if update_actor:
             pi = self.head.pi(self.policy.actor, batch.observations, _of(batch, "action_masks"))
+            entropy = self._entropy(pi)
             metrics["entropy"] = pi.entropy.detach().mean()
+            if self.component_shares is not None:
+                metrics |= _by_component("entropy", entropy.detach().mean(dim=0))
             if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
                 target_entropy, free = self._target_entropies(batch)
-                loss = losses.ent_coef_loss(self.log_ent_coef, pi.entropy, target_entropy, free)
+                loss = losses.ent_coef_loss(self.log_ent_coef, entropy, target_entropy, free)
                 metrics["ent_coef_loss"] = self._descend(loss, self.ent_coef_optimizer)
                 if free is not None:
-                    metrics["target_entropy"] = target_entropy.mean()
+                    target_entropy = target_entropy.mean(dim=0)  # over states
+                    metrics["target_entropy"] = target_entropy.sum()
+                if self.component_shares is not None:
+                    metrics |= _by_component("target_entropy", target_entropy)
                 if self.log_ent_coef_bounds is not None:
                     self.log_ent_coef.data.clamp_(*self.log_ent_coef_bounds)
 
@@ -120,7 +131,7 @@ class SoftUpdate:
         if update_actor:
             reduce = losses.REDUCTIONS[self.critic_reduction]
             q = self.head.expected_q(pi, self.policy.critic, batch.observations, reduce)
-            loss = losses.actor_loss(q, pi.entropy, ent_coef)
+            loss = losses.actor_loss(q, entropy, ent_coef)
             if self.entropy_penalty is not None:
                 behavior_entropy = batch.behavior_entropies.flatten()
                 loss = loss + self.entropy_penalty * losses.entropy_penalty(pi.entropy, behavior_entropy)
@@ -133,7 +144,8 @@ class SoftUpdate:
 
     def _ent_coef(self) -> th.Tensor:
         if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
-            return self.log_ent_coef.detach().exp().squeeze(0)
+            ent_coef = self.log_ent_coef.detach().exp()
+            return ent_coef.squeeze(0) if self.component_shares is None else ent_coef
         assert self.ent_coef_tensor is not None
         return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have put another one there
 
@@ -141,13 +153,26 @@ class SoftUpdate:
         """
         With action masks, each state's target is the same share of the entropy that its mask leaves.
 
-        :return: ``()`` or ``(B,)`` in nats, and ``(B,)`` whether a state leaves a choice, or None without masks
+        :return: ``()`` or ``(K,)`` in nats, or that for each of B states, and whether these leave a choice, or None
+            without masks
         """
         action_masks = _of(batch, "action_masks")
         if action_masks is None:
-            return self.target_entropy, None
-        reachable = self.head.masked_max_entropy(action_masks)
+            shares = self.component_shares
+            return self.target_entropy if shares is None else self.target_entropy * shares, None
+        reachable = self.head.masked_max_entropies(action_masks)
+        if self.component_shares is None:
+            reachable = reachable.sum(dim=1)
         return self.target_entropy * (reachable / self.head.max_entropy), reachable > 0
+
+    def _entropy(self, pi: Any) -> th.Tensor:
+        """:return: ``(B,)``, or ``(B, K)`` where each component has a coefficient of its own"""
+        entropy: th.Tensor = pi.entropy if self.component_shares is None else pi.entropies
+        return entropy
+
+    def _bounds_as_numbers(self) -> Any:
+        bounds = self.log_ent_coef_bounds
+        return bounds if bounds is None else tuple(id(b) if isinstance(b, th.Tensor) else b for b in bounds)
 
     def _critic_loss(self, batch: Any, ent_coef: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """:return: ``()`` the loss, and ``(B,)`` TD errors where the batch has weights"""
@@ -157,7 +182,7 @@ class SoftUpdate:
             next_pi = self.head.pi(self.policy.actor, batch.next_observations, _of(batch, "next_action_masks"))
             reduce = losses.REDUCTIONS[self.critic_reduction]
             next_q = self.head.next_q(next_pi, self.policy.critic_target, batch.next_observations, reduce)
-            next_value = losses.soft_value(next_q, next_pi.entropy, bonus)
+            next_value = losses.soft_value(next_q, self._entropy(next_pi), bonus)
             rewards = batch.rewards.flatten()
             if entropies is not None:
                 rewards = losses.soft_value(rewards, entropies.flatten(), bonus)
@@ -177,6 +202,11 @@ class SoftUpdate:
     def _descend(self, loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
         self.step_down(loss, optimizer, max_grad_norm)
         return loss.detach()
+
+
+def _by_component(name: str, values: th.Tensor) -> Metrics:
+    """:return: each of ``(K,)`` values under its own name, nothing for ``()``"""
+    return {f"{name}_{index}": value for index, value in enumerate(values.unbind())} if values.ndim else {}
 
 
 def _of(batch: Any, name: str) -> Any:

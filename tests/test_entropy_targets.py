@@ -237,7 +237,7 @@ def test_defaults_by_space(actions: str, default: float, maximum: float) -> None
     assert model.target_entropy == "auto"  # what the user passed stays
     continuous = actions.startswith("box")
     assert model.log_ent_coef.detach().exp().item() == pytest.approx(1.0 if continuous else 0.1)
-    bounds = model.temperature.log_bounds
+    bounds = model._update.log_ent_coef_bounds
     assert bounds is None if continuous else bounds == pytest.approx((math.log(1e-4), math.log(10)))
 
 

@@ -161,7 +161,7 @@ def test_every_argument_survives(tmp_path: Path) -> None:
     for name, value in given.items():
         kept = getattr(loaded, name)
         assert kept == (list(value) if isinstance(value, tuple) else value), name  # JSON has no tuples
-    assert loaded.temperature.log_bounds == pytest.approx((math.log(0.01), math.log(2.0)))
+    assert loaded._update.log_ent_coef_bounds == pytest.approx((math.log(0.01), math.log(2.0)))
     assert loaded.temperature.target == FractionTarget(0.7)
 
 

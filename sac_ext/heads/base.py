@@ -35,6 +35,11 @@ class ActionDistribution:
     entropy: th.Tensor
     """``(B,)`` in nats, differentiable with respect to the actor."""
 
+    @property
+    def entropies(self) -> th.Tensor:
+        """``(B, K)`` of each component of the policy."""
+        return self.entropy[:, None]
+
 
 class ActionHead(ABC):
     """
@@ -51,6 +56,8 @@ class ActionHead(ABC):
 
     action_dim: int
     """Number of components of an action."""
+    policy_components: int = 1
+    """Number of components whose entropies add up to the policy's."""
     mask_sizes: tuple[int, ...]
     """``A_k``, how many places of an action mask belong to each component; none where actions cannot be masked."""
     min_entropy: float
@@ -104,10 +111,14 @@ class ActionHead(ABC):
         :return: ``(C, B)`` value of these actions
         """
 
-    def masked_max_entropy(self, action_masks: th.Tensor) -> th.Tensor:
+    def max_entropies(self) -> th.Tensor:
+        """:return: ``(K,)`` entropy in nats of each component of the uniform policy"""
+        return th.tensor([self.max_entropy])
+
+    def masked_max_entropies(self, action_masks: th.Tensor) -> th.Tensor:
         """
         :param action_masks: ``(B, S)``
-        :return: ``(B,)`` entropy in nats of the policy that is uniform on what is allowed
+        :return: ``(B, K)`` entropy in nats of each of the action's components, uniform on what is allowed
         """
         raise NotImplementedError(f"actions of {self.space} cannot be masked")
 

@@ -30,13 +30,19 @@ class CategoricalActions(ActionDistribution):
 
     log_probs: th.Tensor  # (B, K, A)
     probs: th.Tensor  # (B, K, A)
+    of_components: th.Tensor  # (B, K) entropies
 
     @classmethod
     def of(cls, log_probs: th.Tensor) -> "CategoricalActions":
         """:param log_probs: ``(B, K, A)``"""
         probs = log_probs.exp()
         terms = probs * log_probs.masked_fill(probs == 0, 0.0)  # what is not allowed has no part in it
-        return cls(-terms.sum(dim=(1, 2)), log_probs, probs)
+        entropies = -terms.sum(dim=2)
+        return cls(entropies.sum(dim=1), log_probs, probs, entropies)
+
+    @property
+    def entropies(self) -> th.Tensor:
+        return self.of_components
 
 
 class CategoricalHead(ActionHead):
@@ -61,6 +67,7 @@ class CategoricalHead(ActionHead):
         super().__init__(space)
         self.code = self.code_class(sizes, starts, shape)  # the actor's too, with which it goes to a device
         self.action_dim = len(sizes)
+        self.policy_components = self.code.components.n_components
         self.mask_sizes = sizes
         self.max_entropy = self.code.environment_components.max_entropy
         self.defaults = Defaults(
@@ -97,10 +104,13 @@ class CategoricalHead(ActionHead):
         :return: ``(C, B)``
         """
 
-    def masked_max_entropy(self, action_masks: th.Tensor) -> th.Tensor:
+    def max_entropies(self) -> th.Tensor:
+        return th.tensor(self.code.components.sizes).log()
+
+    def masked_max_entropies(self, action_masks: th.Tensor) -> th.Tensor:
         components = self.code.environment_components
         allowed = components.padded(action_masks) & components.exists
-        return allowed.sum(dim=-1).log().sum(dim=-1)
+        return allowed.sum(dim=-1).log()
 
     def sample_allowed(self, action_mask: np.ndarray) -> Any:
         per_component = np.split(action_mask.astype(np.int8), np.cumsum(self.code.environment_components.sizes)[:-1])

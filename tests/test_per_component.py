@@ -1,0 +1,149 @@
+"""A coefficient for each component of an action."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from torch.testing import assert_close
+
+from sac_ext import SoftAC, losses
+from tests.catalogue import SMALL, MaskedEnv, RandomEnv
+from tests.compare import assert_same_models
+from tests.modes import assert_close_models, captured_on_the_cpu, ready, train
+from tests.oracles import Spaces, add, soft_ac, train_in_phases
+
+ONE = np.ones(1, dtype=np.float32)
+CONSTANT = spaces.Box(0, 1, (1,), np.float32)
+LOCAL = {"policy_kwargs": SMALL | {"critic": "local"}}
+OPTIONS: dict[str, Any] = {"per_component": True, **LOCAL}
+
+
+def make(actions: str = "multidiscrete", **kwargs: Any) -> SoftAC:
+    return SoftAC("MlpPolicy", RandomEnv(actions=actions), **{"seed": 0, "learning_starts": 20, **OPTIONS} | kwargs)
+
+
+@pytest.mark.parametrize("critic", ["local", "additive"])
+@pytest.mark.parametrize("env_class", [RandomEnv, MaskedEnv])
+def test_each_component_has_its_own(critic: str, env_class: Any) -> None:
+    model = SoftAC(
+        "MlpPolicy",
+        env_class(actions="multidiscrete"),
+        seed=0,
+        learning_starts=20,
+        per_component=True,
+        policy_kwargs=SMALL | {"critic": critic},
+    ).learn(60)
+    logged = model.logger.name_to_value
+    assert model.log_ent_coef.shape == (2,)
+    for name in ("ent_coef", "entropy", "target_entropy"):
+        parts = [logged[f"train/{name}_{index}"] for index in range(2)]
+        total = np.mean(parts) if name == "ent_coef" else np.sum(parts)
+        assert logged[f"train/{name}"] == pytest.approx(total, rel=1e-5)
+    if env_class is RandomEnv:
+        assert logged["train/target_entropy_0"] == pytest.approx(0.2 * math.log(3))
+        assert logged["train/target_entropy_1"] == pytest.approx(0.2 * math.log(2))
+
+
+def test_the_value_weighs_each_entropy_with_its_coefficient() -> None:
+    entropies = th.tensor([[1.0, 2.0], [0.5, 0.0]])
+    value = losses.soft_value(th.tensor([1.0, -1.0]), entropies, th.tensor([0.1, 0.3]))
+    assert_close(value, th.tensor([1.7, -0.95]))
+
+
+def test_the_loss_is_the_sum_of_each_ones() -> None:
+    log_ent_coef, entropy = th.randn(2), th.rand(5, 2)
+    targets = th.tensor([0.2, 0.7])
+    expected = sum(losses.ent_coef_loss(log_ent_coef[k : k + 1], entropy[:, k], targets[k]) for k in range(2))
+    assert_close(losses.ent_coef_loss(log_ent_coef, entropy, targets), expected)
+    free = th.tensor([[1, 0]] * 2 + [[0, 0]] + [[1, 1]] * 2, dtype=th.bool)
+    expected = sum(losses.ent_coef_loss(log_ent_coef[k : k + 1], entropy[free[:, k], k], targets[k]) for k in range(2))
+    assert_close(losses.ent_coef_loss(log_ent_coef, entropy, targets, free), expected)
+
+
+def test_components_of_different_stakes_get_different_coefficients() -> None:
+    """The first component decides over ten times as much; each reaches its target, in proportion to its stakes."""
+    model = soft_ac(
+        Spaces(CONSTANT, spaces.MultiDiscrete([2, 2])),
+        gamma=0.0,
+        per_component=True,
+        target_entropy="fraction:0.5",
+        policy_kwargs={"net_arch": {"pi": [], "qf": [16]}, "critic": "additive"},
+    )
+    for first in range(2):
+        for second in range(2):
+            add(model, ONE, [first, second], 1.0 * first + 0.1 * second, ONE, done=True)
+    train_in_phases(model, {0.03: 600, 0.003: 300})
+    with th.no_grad():
+        entropies = model.head.pi(model.actor, th.ones(1, 1)).entropies[0]
+        coefficients = model.log_ent_coef.exp()
+    np.testing.assert_allclose(entropies, 0.5 * math.log(2), atol=0.03)
+    assert (coefficients[0] / coefficients[1]).item() == pytest.approx(10, rel=0.1)
+
+
+def test_bounds_for_each_and_for_all() -> None:
+    model = make(ent_coef_bounds=[(0.01, 0.05), (1e-4, 10)])
+    assert_close(model.log_ent_coef.detach().exp(), th.tensor([0.05, 0.1]))
+    model = make(ent_coef_bounds=[(0.09, 0.11), (1e-4, 10)], ent_coef_learning_rate=0.05)
+    with pytest.warns(UserWarning, match=r"ent_coef of component 0 is held at its bound 0\.09"):
+        model.learn(60)
+    first, second = model.log_ent_coef.detach().exp().tolist()
+    assert first == pytest.approx(0.09)
+    assert second < 0.05
+    model = make(ent_coef_bounds=(0.09, 0.11), ent_coef_learning_rate=0.05)
+    with pytest.warns(UserWarning, match=r"ent_coef of component [01] is held at its bound 0\.09"):
+        model.learn(60)
+    assert_close(model.log_ent_coef.detach().exp(), th.full((2,), 0.09))
+
+
+@pytest.mark.parametrize(
+    ("actions", "options", "match"),
+    [
+        ("box", {"policy_kwargs": SMALL}, "needs a policy of several components"),
+        ("discrete", {"policy_kwargs": SMALL}, "needs a policy of several components"),
+        ("multidiscrete", {"policy_kwargs": SMALL | {"critic": "joint"}}, "critic='local' or 'additive'"),
+        ("multidiscrete", {"ent_coef": 0.1}, "needs learned coefficients"),
+        ("multidiscrete", {"ent_coef_bounds": [(0.1, 1)]}, "1 pairs for 2 coefficient"),
+        ("multidiscrete", {"ent_coef_bounds": [(0.1, 1), 0.3]}, "must be a pair"),
+        (
+            "multidiscrete",
+            {"n_steps": 3, "replay_buffer_kwargs": {"soft_n_steps": True}, "entropy_in_critic": 1.0},
+            "leave one of them out",
+        ),
+    ],
+)
+def test_refused(actions: str, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        make(actions, **options)
+
+
+def test_files(tmp_path: Any) -> None:
+    model = make().learn(60)
+    model.save(tmp_path / "model")
+    loaded = SoftAC.load(tmp_path / "model", env=RandomEnv(actions="multidiscrete"))
+    assert_same_models(model, loaded)
+    loaded.learn(40)
+    one = SoftAC.load(tmp_path / "model", env=RandomEnv(actions="multidiscrete"), per_component=False)
+    assert one.log_ent_coef.shape == (1,)
+    one.learn(40)
+
+
+@pytest.mark.filterwarnings("ignore:ent_coef")
+@pytest.mark.parametrize("env_class", [RandomEnv, MaskedEnv])
+def test_captured(env_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sac_ext.execution.compiled.Compiled._run", lambda self, batch, actor, target: self.update(batch, actor, target)
+    )
+    options = OPTIONS | {"env_class": env_class, "ent_coef_bounds": [(0.01, 0.2), (1e-4, 10)]}
+    eager = ready("eager", "multidiscrete", **options)
+    other = captured_on_the_cpu(ready("eager", "multidiscrete", **options))
+    assert_close_models(train(eager), train(other))
+    assert other.captures == 1
+
+
+def test_as_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sac_ext.execution.compiled.BACKEND", "aot_eager")
+    models = [ready(mode, "multidiscrete", env_class=MaskedEnv, **OPTIONS) for mode in ("eager", "compile")]
+    assert_close_models(*map(train, models))
