@@ -226,8 +226,8 @@ def test_a_function_is_followed_through_training() -> None:
     [
         ("box", -2.0, 2 * math.log(2)),
         ("box-2d", -4.0, 4 * math.log(2)),
-        ("discrete", 0.2 * math.log(4), math.log(4)),
-        ("discrete-start", 0.2 * math.log(3), math.log(3)),
+        ("discrete", 0.5 * math.log(4), math.log(4)),
+        ("discrete-start", 0.5 * math.log(3), math.log(3)),
     ],
 )
 def test_defaults_by_space(actions: str, default: float, maximum: float) -> None:
