@@ -291,7 +291,7 @@ class SoftAC(Collecting):
         execution_mode(self.execution)
         if self.precision is not None:
             arguments.choice("precision", self.precision, PRECISIONS)
-        self._parse_ent_coef()
+        self._parse_ent_coef(check_target=self.num_timesteps == 0)  # a trained model may be loaded to be played
         self._setup_lr_schedule()
 
     def _create_aliases(self) -> None:
@@ -330,7 +330,7 @@ class SoftAC(Collecting):
             optimizers["ent_coef_learning_rate"] = self.ent_coef_optimizer
         return optimizers
 
-    def _parse_ent_coef(self) -> None:
+    def _parse_ent_coef(self, check_target: bool = True) -> None:
         n_coefs = 1
         if arguments.boolean("per_component", self.per_component):
             self._check_per_component()
@@ -339,7 +339,8 @@ class SoftAC(Collecting):
             self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults, n_coefs
         )
         if self.temperature.learned:
-            self.temperature.check_target(self._entropy_context())
+            if check_target:
+                self.temperature.check_target(self._entropy_context())
             self.temperature.target.load_state_dict(self._entropy_target_state)
 
     def _check_per_component(self) -> None:

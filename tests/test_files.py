@@ -258,12 +258,17 @@ def test_changes_on_load_that_do_not_go_together(tmp_path: Path, written: dict, 
 
 
 @pytest.mark.filterwarnings("ignore:target_entropy of 3 nats")
-def test_a_sac_file_with_a_target_out_of_reach_loads() -> None:
+def test_a_sac_file_with_a_target_out_of_reach_loads_to_be_played() -> None:
     file = io.BytesIO()
     model = trained(SAC, target_entropy=3.0)
     model.save(file)
     file.seek(0)
-    assert_same_predictions(model, SoftAC.load(file))
+    loaded = SoftAC.load(file, env=RandomEnv())
+    assert_same_predictions(model, loaded)
+    with pytest.raises(ValueError, match="3 nats cannot be reached"):
+        loaded.learn(40)
+    file.seek(0)
+    SoftAC.load(file, env=RandomEnv(), target_entropy="auto").learn(40)
 
 
 def test_her_buffer_can_be_reloaded_after_the_model_gave_its_own_up(tmp_path: Path) -> None:
