@@ -288,7 +288,7 @@ class TestAGraphTakesInWhatChanges:
     @pytest.mark.filterwarnings("ignore:ent_coef is held")
     def test_bounds_of_the_coefficient(self, pair: tuple[SoftAC, SoftAC]) -> None:
         def change(model: SoftAC) -> None:
-            model.temperature.log_bounds = (0.05, 0.1)
+            model._log_bounds = (0.05, 0.1)
 
         self.same_after(pair, change)
         assert all(0.05 <= model.log_ent_coef.item() <= 0.1 for model in pair)
