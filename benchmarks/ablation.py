@@ -33,7 +33,7 @@ STEPS = {
     "short": {"CartPole-v1": 30_000, "Acrobot-v1": 30_000, "LunarLander-v3": 80_000},
     "full": {"CartPole-v1": 50_000, "Acrobot-v1": 100_000, "LunarLander-v3": 200_000},
 }
-# the centre, which every other variant differs from in what it names
+# what every variant differs from in what it names: first around a target of a fifth, then around the half that won
 CENTRE: dict[str, Any] = {
     "ent_coef": "auto_0.1",
     "target_entropy": "fraction:0.2",
@@ -59,6 +59,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ent_coef": "auto_1.0",
         "critic_reduction": "min",
     },
+    "target 0.35": {"target_entropy": "fraction:0.35"},
+    "target 0.7": {"target_entropy": "fraction:0.7"},
+    "target 0.5, minimum of critics": {"target_entropy": "fraction:0.5", "critic_reduction": "min"},
+    "target 0.5, initial alpha 1": {"target_entropy": "fraction:0.5", "ent_coef": "auto_1.0"},
+    "target 0.5, initial alpha 0.01": {"target_entropy": "fraction:0.5", "ent_coef": "auto_0.01"},
+    "target 0.5, alpha's rate 1e-4": {"target_entropy": "fraction:0.5", "ent_coef_learning_rate": 1e-4},
+    "target 0.5, alpha's rate 3e-3": {"target_entropy": "fraction:0.5", "ent_coef_learning_rate": 3e-3},
 }
 
 

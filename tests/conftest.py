@@ -1,4 +1,7 @@
+from collections.abc import Iterator
+
 import hypothesis
+import pytest
 import torch as th
 
 # Two OpenMP threads beside another busy process can be far slower than one.
@@ -13,3 +16,11 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loggers_write_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """SB3's logger makes a folder for each model that learns, in the temporary folder of the system if not told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("loggers")))
+        yield

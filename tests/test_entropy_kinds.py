@@ -10,6 +10,7 @@ import pytest
 import torch as th
 from hypothesis import given
 from hypothesis import strategies as st
+from stable_baselines3.common.envs import IdentityEnv
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import set_random_seed
 
@@ -224,9 +225,8 @@ def test_the_mean_return_is_that_of_the_logger() -> None:
             seen.append(context.mean_return)
             return 0.5
 
-    model = SoftAC(
-        "MlpPolicy", RandomEnv(actions="discrete"), target_entropy=Looking(), learning_starts=2, policy_kwargs=SMALL
-    )
+    env = IdentityEnv(4, ep_length=10)  # no episode ends before the first gradient step
+    model = SoftAC("MlpPolicy", env, target_entropy=Looking(), learning_starts=2, policy_kwargs=SMALL)
     model.learn(60, log_interval=1)
     assert seen[0] is None
     assert seen[-1] == pytest.approx(np.mean([episode["r"] for episode in model.ep_info_buffer]))
