@@ -1,0 +1,114 @@
+"""
+Does the entropy follow its target? Every kind of target, on CartPole-v1, or on Pendulum-v1 those of Box alone.
+
+    python benchmarks/entropy_kinds.py --worker 0/2 & python benchmarks/entropy_kinds.py --worker 1/2
+    python benchmarks/plot_entropy_kinds.py
+
+SoftAC has its entry of ``zoo_configs/softac.yml``, without a falling learning rate. Entropy, target and coefficient are
+those of the logger, averaged over each hundredth of training; the entropy under the trained policy is that at 2000
+observations of the replay buffer. Runs that the results have already are skipped.
+"""
+
+import argparse
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+from runs import RESULTS, add_worker_options, append, missing, our_config, pin, versions, zoo_entry
+
+STEPS = {"CartPole-v1": 20_000, "Pendulum-v1": 10_000}
+# what each kind would be given for runs this short
+KINDS: dict[str, dict[str, Any]] = {
+    "CartPole-v1": {
+        "constant": 0.3,
+        "fraction": "fraction:0.5",
+        "epsilon": "epsilon:0.2",
+        "linear": "linear:0.9->0.3@0.8",
+        "cosine": "cosine:0.9->0.3@0.8",
+        "exponential": "exponential:0.9->0.3@0.8",
+        "annealed": {"kind": "annealed", "start": 0.9, "end": 0.3, "patience": 500, "tolerance": 0.05, "max_std": 0.2},
+        "on_plateau": {"kind": "on_plateau", "start": 0.9, "end": 0.3, "patience": 1500},
+    },
+    "Pendulum-v1": {
+        "constant": -0.5,
+        "per_dim": "per_dim:1.0",
+        "sigma": "sigma:0.15",
+        "linear": "linear:0->-1@0.8",
+        "cosine": "cosine:0->-1@0.8",
+        "exponential": "exponential:-0.3->-1.2@0.8",
+        "annealed": {"kind": "annealed", "start": 0.0, "end": -1.0, "patience": 500, "tolerance": 0.1, "max_std": 0.3},
+        "on_plateau": {"kind": "on_plateau", "start": 0.0, "end": -1.0, "patience": 1500},
+    },
+}
+LOGGED = ("train/entropy", "train/target_entropy", "train/ent_coef")
+
+
+def run(env: str, kind: str, seed: int, steps: int) -> dict[str, Any]:
+    import torch as th
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from sac_ext import SoftAC
+
+    class Curves(BaseCallback):
+        """One row of what is logged for each gradient step."""
+
+        def _on_training_start(self) -> None:
+            self.rows: list[list[float]] = []
+
+        def _on_step(self) -> bool:
+            values = self.model.logger.name_to_value
+            if all(name in values for name in LOGGED):
+                self.rows.append([self.num_timesteps, *(float(values[name]) for name in LOGGED)])
+            return True
+
+    _, arguments = zoo_entry(our_config(), env)
+    arguments["learning_rate"] = 1e-3
+    target = KINDS[env][kind]
+    model = SoftAC(
+        env=make_vec_env(env, seed=seed),
+        seed=seed,
+        device="cpu",
+        **{"execution": "compile", **arguments, "target_entropy": target},
+    )
+    curves = Curves()
+    model.learn(steps, curves)
+    assert model.replay_buffer is not None
+    with th.no_grad():
+        obs = model.replay_buffer.sample(2000).observations
+        measured = float(model.head.pi(model.actor, obs).entropy.mean())
+    rows = np.array(curves.rows)
+    edges = np.arange(101) * steps / 100
+    hundredths = [rows[(rows[:, 0] > a) & (rows[:, 0] <= b)] for a, b in itertools.pairwise(edges)]
+    return {
+        "target": target,
+        "policy_entropy": round(measured, 4),
+        "curve": [[round(float(x), 5) for x in part.mean(axis=0)] for part in hundredths if len(part)],
+        "versions": versions(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--envs", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    add_worker_options(parser)
+    options = parser.parse_args()
+    pin(options)
+    warnings.filterwarnings("ignore", message="ent_coef is held")
+    out = RESULTS / "entropy-kinds.jsonl"
+    jobs = [
+        {"env": env, "kind": kind, "seed": seed, "steps": STEPS[env]}
+        for env in options.envs
+        for seed in options.seeds
+        for kind in KINDS[env]
+    ]
+    for job in missing(out, jobs, options.worker):
+        result = run(**job)
+        append(out, job | result)
+        print(job, result["policy_entropy"], result["curve"][-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()
