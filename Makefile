@@ -29,5 +29,5 @@ clean:
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tuning,zoo,envs,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tuning,postgres,zoo,envs,dev]"
 	touch $@

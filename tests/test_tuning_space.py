@@ -1,0 +1,828 @@
+"""Search spaces from YAML to suggestions to arguments of SoftAC and back, and entries of configuration files."""
+
+import copy
+import inspect
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("rl_zoo3")
+pytest.importorskip("optuna")
+import optuna
+import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sac_ext import SoftAC
+from sac_ext.tuning.entries import arguments_of, load_entry, our_config, write_entry
+from sac_ext.tuning.space import BUILT_IN, Space, load_space, parse_space
+from tests.catalogue import RandomEnv, small
+from tests.compare import assert_same_models
+
+OPTIONAL = ["gamma", "batch_size", "train_freq", "n_steps"]
+ENTRIES: dict[str, dict[str, Any]] = yaml.safe_load(our_config().read_text())
+LEARNED = {
+    "actor_learning_rate": 2e-4,
+    "critic_learning_rate": 5e-4,
+    "tau": 0.02,
+    "alpha": "learned",
+    "alpha_initial": 0.25,
+    "ent_coef_learning_rate": 1e-3,
+}
+FIXED = {"actor_learning_rate": 2e-4, "critic_learning_rate": 5e-4, "tau": 0.02, "alpha": "fixed", "alpha_fixed": 0.03}
+
+
+def parsed(*tune: str, **items: Any) -> Space:
+    return parse_space(items, "file.yml", tune)
+
+
+def built_in(name: str, optional: bool = False) -> Space:
+    return parse_space(load_space(name), name, OPTIONAL if optional else [])
+
+
+def model_of(arguments: dict[str, Any], env: Any) -> SoftAC:
+    """Small, and so that it learns soon."""
+    fast = {"policy": "MlpPolicy", "learning_starts": 20, "buffer_size": 500, "seed": 0, "device": "cpu"}
+    return SoftAC(**{"policy_kwargs": small()} | copy.deepcopy(arguments) | fast, env=env)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("data", [None, [], {}, "tau", 3, [{"tau": {"low": 0.1, "high": 1.0}}]])
+def test_a_space_is_a_dict(data: Any) -> None:
+    message = re.escape(f"file.yml must map parameter names to their properties, got {data!r}")
+    with pytest.raises(ValueError, match=message):
+        parse_space(data, "file.yml")
+
+
+@pytest.mark.parametrize("item", [None, 0.1, "0.1", [0.1, 1.0]])
+def test_a_parameter_is_a_dict(item: Any) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"file.yml: tau must have properties such as low and high, {''}")):
+        parsed(tau=item)
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"lo": 0.1, "high": 1.0}, "has the unknown property 'lo'; did you mean 'low'?"),
+        ({"choice": [1, 2]}, "has the unknown property 'choice'; did you mean 'choices'?"),
+        ({"low": 0.1, "high": 1.0, "xyz": 1}, "has the unknown property 'xyz'; known: argument, choices, default"),
+        ({"low": 0.1, "high": 1.0, 3: 4}, "has the unknown property 3; known: argument"),
+        ({"low": 0.1, "high": 1.0, "argument": "taw"}, "SoftAC has no argument 'taw'; did you mean 'tau'?"),
+        ({"low": 0.1, "high": 1.0, "argument": ["tau", "gama"]}, "no argument 'gama'; did you mean 'gamma'?"),
+        ({"low": 0.1, "high": 1.0, "argument": "policy_kwarg.x"}, "'policy_kwarg.x'; did you mean 'policy_kwargs'?"),
+        ({"low": 0.1, "high": 1.0, "argument": "env"}, "SoftAC has no argument 'env'"),
+        ({"low": 0.1, "high": 1.0, "argument": "self"}, "SoftAC has no argument 'self'"),
+        ({"low": 0.1}, "needs low and high, or choices"),
+        ({"high": 0.1}, "needs low and high, or choices"),
+        ({"low": None, "high": 0.1}, "needs low and high, or choices"),
+        ({}, "needs low and high, or choices"),
+        ({"low": 1.0, "high": 0.1}, "low must be below high, got 1.0 and 0.1"),
+        ({"low": 1, "high": 1}, "low must be below high, got 1 and 1"),
+        ({"low": "some", "high": 1}, "low must be a number, got 'some'"),
+        ({"low": 0, "high": math.inf}, "high must be a finite number, got inf"),
+        ({"low": 0, "high": "inf"}, "high must be a finite number, got inf"),
+        ({"low": math.nan, "high": 1}, "low must be a finite number, got nan"),
+        ({"low": False, "high": 1}, "low must be a finite number, got False"),
+        ({"low": [0], "high": 1}, "low must be a finite number, got [0]"),
+        ({"low": 0, "high": 1, "step": {}}, "step must be a finite number, got {}"),
+        ({"low": 0, "high": 1, "step": 0}, "step must be positive, got 0"),
+        ({"low": 0.0, "high": 1.0, "step": -0.1}, "step must be positive, got -0.1"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "low must be positive where log is true, got 0.0"),
+        ({"low": -1, "high": 1, "log": True}, "low must be positive where log is true, got -1"),
+        ({"low": 1, "high": 9, "log": True, "step": 1}, "log and step do not go together"),
+        ({"low": 0.1, "high": 1, "log": "yes"}, "log must be true or false, got 'yes'"),
+        ({"low": 0.1, "high": 1, "log": 1}, "log must be true or false, got 1"),
+        ({"choices": [1, 2], "low": 0.1}, "has choices and bounds; leave one of them out"),
+        ({"choices": [1, 2], "log": False}, "has choices and bounds; leave one of them out"),
+        ({"choices": [1]}, "choices must be at least two, as a list or as names with values; got [1]"),
+        ({"choices": {}}, "choices must be at least two"),
+        ({"choices": "ab"}, "choices must be at least two"),
+        ({"choices": 3}, "choices must be at least two"),
+        ({"choices": [[64, 64], [128]]}, "must be plain values; give others names, as in a dict"),
+        ({"choices": [1, None]}, "must be plain values; give others names, as in a dict"),
+        (
+            {"low": 0.1, "high": 1, "format": "auto"},
+            "format must contain {} once, or be 'like learning_rate', got 'aut",
+        ),
+        ({"low": 0.1, "high": 1, "format": "{}-{}"}, "format must contain {} once"),
+        ({"low": 0.1, "high": 1, "format": 5}, "format must contain {} once"),
+    ],
+    ids=str,
+)
+def test_properties_that_are_refused(item: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^file\.yml: tau.*{re.escape(message)}"):
+        parsed(tau=item)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"low": 0.1, "high": 1.0, "argument": 5},
+        {"low": 0.1, "high": 1.0, "argument": True},
+        {"low": 0.1, "high": 1.0, "argument": [5]},
+        {"low": 0.1, "high": 1.0, "argument": ["tau", None]},
+        {"low": 0.1, "high": 1.0, "when": 5},
+        {"low": 0.1, "high": 1.0, "when": "alpha"},
+        {"low": 0.1, "high": 1.0, "when": ["alpha"]},
+        {"low": 0.1, "high": 10**400},
+    ],
+    ids=lambda item: str(item)[:50],
+)
+def test_properties_of_a_wrong_type(item: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="tau"):
+        parsed(tau=item)
+
+
+@pytest.mark.parametrize("pattern", ["{}{x}", "{}{", ["{}"], {"{}": 1}], ids=str)
+def test_formats_that_cannot_be_written(pattern: Any) -> None:
+    with pytest.raises(ValueError, match="format must"):
+        parsed(tau={"low": 0.1, "high": 1.0, "format": pattern})
+
+
+@pytest.mark.parametrize("step", [0.5, 1.5, 3])
+def test_steps_that_do_not_fit_integers(step: float) -> None:
+    with pytest.raises(ValueError, match="step"):
+        parsed(n_steps={"low": 1, "high": 5, "step": step})
+
+
+@pytest.mark.parametrize("name", ["seed", "device"])
+def test_what_the_tuner_sets_itself_is_not_tuned(name: str) -> None:
+    with pytest.raises(ValueError, match=f"no argument '{name}'"):
+        parsed(**{name: {"choices": ["cpu", "cuda"]}})
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        (
+            {"alhpa": "learned"},
+            "tau exists when alhpa is 'learned', but no parameter 'alhpa' comes before it; did you mean",
+        ),
+        ({"zzz": 1}, "but no parameter 'zzz' comes before it; known: alpha, gamma"),
+        ({"batch_size": 32}, "but no parameter 'batch_size' comes before it"),  # it comes after
+        ({"tau": 1}, "but no parameter 'tau' comes before it"),
+        ({"alpha": "fixt"}, "tau exists when alpha is 'fixt', which is none of its choices: 'learned', 'fixed'"),
+        ({"alpha": None}, "which is none of its choices"),
+        ({"alpha": ["learned"]}, "which is none of its choices"),
+        ({"gamma": 0.5}, "which is none of its choices"),  # it has none
+    ],
+    ids=str,
+)
+def test_conditions_that_are_refused(when: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parsed(
+            alpha={"choices": ["learned", "fixed"], "argument": None},
+            gamma={"low": 0.1, "high": 1.0},
+            tau={"low": 0.1, "high": 1.0, "when": when},
+            batch_size={"choices": [32, 64]},
+        )
+
+
+def test_unknown_optional_parameters() -> None:
+    for asked, message in (
+        ("gama", "box has no optional parameter 'gama'; did you mean 'gamma'?"),
+        ("one_minus_gama", "did you mean 'one_minus_gamma'?"),
+        ("tau", "box has no optional parameter 'tau'"),  # which is always tuned
+        ("xyz", "known: batch_size, gamma, gradient_steps, n_steps, one_minus_gamma, train_freq"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            parse_space(load_space("box"), "box", [asked])
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "space.yml"
+    path.write_text("tau: {low: 1e-3, high: 1e-1, log: true}")
+    assert parse_space(load_space(str(path)), str(path)).parameters[0].low == 1e-3  # a string, for YAML
+    for text, message in (("tau: {low", "is no YAML"), ("[1, 2]", r"must map parameter names .*, got \[1, 2\]")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_space(str(path))
+    for missing in ("boxes", str(tmp_path), str(tmp_path / "other.yml")):
+        with pytest.raises(ValueError, match=r"There is no space file .*: pass .* one of \('box', 'discrete'\)"):
+            load_space(missing)
+
+
+PLAIN = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 300),
+    st.floats(),
+    st.text(max_size=5),
+    st.sampled_from(["1e-3", "{}", "a{}"]),
+)
+YAML_DATA = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(["tau", "gamma", "alpha", "policy_kwargs", "n_steps"])
+BOUNDS = st.one_of(st.sampled_from([0.1, 1, 2, "1e-3"]), YAML_DATA)
+SHAPED = {
+    "low": BOUNDS,
+    "high": BOUNDS,
+    "log": st.booleans() | YAML_DATA,
+    "step": BOUNDS,
+    "choices": YAML_DATA | st.lists(PLAIN, max_size=4),
+    "argument": st.none() | st.just("policy_kwargs.x") | st.lists(NAMES, max_size=2) | st.text(max_size=3),
+    "format": YAML_DATA,
+    "one_minus": st.booleans() | YAML_DATA,
+    "default": YAML_DATA,
+    "when": st.none() | st.dictionaries(NAMES, YAML_DATA, max_size=2),
+    "optional": st.booleans() | YAML_DATA,
+    "other": YAML_DATA,
+}
+ANY = SHAPED | {"argument": YAML_DATA, "when": YAML_DATA}
+
+
+def a_space_or_a_value_error(data: Any) -> None:
+    try:
+        space = parse_space(data, "file.yml")
+    except ValueError:
+        return
+    assert {each.name for each in space.parameters} <= set(map(str, data))
+    assert all(str(each).startswith(f"{each.name}: ") for each in space.parameters)
+
+
+@settings(max_examples=300)
+@given(YAML_DATA | st.dictionaries(NAMES | st.integers(0, 1), YAML_DATA | st.fixed_dictionaries({}, optional=SHAPED)))
+def test_any_data_gives_a_space_or_a_value_error(data: Any) -> None:
+    a_space_or_a_value_error(data)
+
+
+@given(st.dictionaries(NAMES, st.fixed_dictionaries({}, optional=ANY)))
+@example({"tau": {"low": 0.1, "high": 1, "when": 5}})
+def test_any_argument_and_condition_gives_a_space_or_a_value_error(data: Any) -> None:
+    a_space_or_a_value_error(data)
+
+
+# ---------------------------------------------------------------- suggestions
+
+
+@pytest.mark.parametrize(
+    ("item", "value", "distribution", "text"),
+    [
+        ({"low": 0.1, "high": 1.0}, 0.3, FloatDistribution(0.1, 1.0), "tau: 0.1 to 1"),
+        ({"low": 0, "high": 1.0}, 0.3, FloatDistribution(0, 1.0), "tau: 0 to 1"),
+        ({"low": "1e-3", "high": 1, "log": True}, 0.3, FloatDistribution(1e-3, 1.0, log=True), "tau: 0.001 to 1, log"),
+        ({"low": 0.0, "high": 1.0, "step": 0.25}, 0.5, FloatDistribution(0, 1, step=0.25), "tau: 0 to 1, step 0.25"),
+        ({"low": 1, "high": 5}, 3, IntDistribution(1, 5), "tau: 1 to 5"),
+        ({"low": 1, "high": 64, "log": True}, 8, IntDistribution(1, 64, log=True), "tau: 1 to 64, log"),
+        ({"low": 0, "high": 8, "step": 4}, 4, IntDistribution(0, 8, step=4), "tau: 0 to 8, step 4"),
+        ({"choices": [32, 64]}, 64, CategoricalDistribution((32, 64)), "tau: one of 32, 64"),
+        ({"choices": [True, False]}, False, CategoricalDistribution((True, False)), "tau: one of True, False"),
+        ({"choices": {"a": [8], "b": None}}, "b", CategoricalDistribution(("a", "b")), "tau: one of a, b"),
+    ],
+    ids=str,
+)
+def test_suggestions(item: dict[str, Any], value: Any, distribution: Any, text: str) -> None:
+    space = parsed(tau=item)
+    trial = optuna.trial.FixedTrial({"tau": value})
+    suggested = space.suggest(trial)
+    assert suggested == {"tau": value}
+    assert type(suggested["tau"]) is type(value)
+    assert trial.distributions == {"tau": distribution}
+    assert str(space.parameters[0]) == text
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_only_what_exists_is_suggested(name: str) -> None:
+    space = built_in(name)
+    assert space.conditional
+    target = "target_scale" if name == "box" else "target_fraction"
+    for params in (LEARNED | {target: 0.4}, FIXED):
+        # asked for anything else, the trial would raise; given more, it shows that this is left
+        trial = optuna.trial.FixedTrial(LEARNED | FIXED | {target: 0.4} | params)
+        assert space.suggest(trial) == params
+        assert set(trial.distributions) == set(params)
+    shown = "alpha_fixed: 0.001 to 1, log, when alpha is fixed"
+    assert shown in map(str, space.parameters)
+
+
+def test_conditions_of_conditions_and_on_two_parameters() -> None:
+    space = parsed(
+        a={"choices": [1, 2], "argument": None},
+        b={"choices": [1, 2], "argument": None, "when": {"a": 1}},
+        gamma={"low": 0.5, "high": 1.0, "when": {"b": 2}},
+        tau={"low": 0.5, "high": 1.0, "when": {"a": 1, "b": 1}},
+    )
+    for params in ({"a": 2}, {"a": 1, "b": 2, "gamma": 0.5}, {"a": 1, "b": 1, "tau": 0.6}):
+        assert space.suggest(optuna.trial.FixedTrial({"b": 1, "gamma": 0.7, "tau": 0.7} | params)) == params
+    assert str(space.parameters[-1]) == "tau: 0.5 to 1, when a is 1 and b is 1"
+    assert not parsed(tau={"low": 0.5, "high": 1.0}).conditional
+
+
+def test_optional_parameters_are_tuned_when_asked_for() -> None:
+    always = ["tau"]
+    for tune, more in (
+        ([], []),
+        (["gamma"], ["one_minus_gamma"]),  # by the argument
+        (["one_minus_gamma"], ["one_minus_gamma"]),  # by the name
+        (["gradient_steps"], ["train_freq"]),  # by one of two arguments
+        (["n_steps", "gamma", "n_steps"], ["one_minus_gamma", "n_steps"]),  # in the order of the file
+    ):
+        space = parsed(
+            *tune,
+            tau={"low": 0.1, "high": 1.0, "optional": False},
+            one_minus_gamma={"low": 0.1, "high": 0.5, "argument": "gamma", "one_minus": True, "optional": True},
+            train_freq={"choices": [1, 4], "argument": ["train_freq", "gradient_steps"], "optional": True},
+            n_steps={"low": 1, "high": 5, "optional": True},
+        )
+        assert [each.name for each in space.parameters] == always + more
+
+
+# ---------------------------------------------------------------- arguments, there and back
+
+
+@pytest.mark.parametrize(
+    ("item", "value", "base", "arguments"),
+    [
+        ({"low": 0.1, "high": 1.0}, 0.3, {"gamma": 0.9}, {"tau": 0.3, "gamma": 0.9}),
+        ({"low": 0.1, "high": 1.0}, 0.3, {"tau": 0.9}, {"tau": 0.3}),
+        ({"low": 1, "high": 5, "argument": "n_steps"}, 3, {}, {"n_steps": 3}),
+        ({"low": 0.1, "high": 1, "argument": "ent_coef", "format": "auto_{}"}, 0.3, {}, {"ent_coef": "auto_0.3"}),
+        ({"low": 1, "high": 9, "argument": "ent_coef", "format": "({})"}, 3, {}, {"ent_coef": "(3)"}),
+        ({"low": 1e-7, "high": 1, "argument": "ent_coef", "format": "{}"}, 1e-7, {}, {"ent_coef": "1e-07"}),
+        ({"low": 0.125, "high": 0.5, "argument": "gamma", "one_minus": True}, 0.25, {}, {"gamma": 0.75}),
+        (
+            {"low": 1, "high": 9, "argument": ["train_freq", "gradient_steps"]},
+            4,
+            {},
+            {"train_freq": 4, "gradient_steps": 4},
+        ),
+        (
+            {"low": 0.1, "high": 1, "argument": "actor_learning_rate", "format": "like learning_rate"},
+            0.5,
+            {"learning_rate": "lin_0.2"},
+            {"learning_rate": "lin_0.2", "actor_learning_rate": "lin_0.5"},
+        ),
+        (
+            {"low": 0.1, "high": 1, "argument": "actor_learning_rate", "format": "like learning_rate"},
+            0.5,
+            {"learning_rate": "2e-1"},
+            {"learning_rate": "2e-1", "actor_learning_rate": 0.5},
+        ),
+        (
+            {"low": 0.1, "high": 1, "argument": "learning_rate", "format": "like learning_rate"},
+            0.5,
+            {"learning_rate": "lin_0.2"},
+            {"learning_rate": "lin_0.5"},
+        ),
+        (
+            {"choices": {"narrow": [8], "wide": [64, 64]}, "argument": "policy_kwargs.net_arch"},
+            "wide",
+            {"policy_kwargs": {"n_critics": 3, "net_arch": [1]}},
+            {"policy_kwargs": {"n_critics": 3, "net_arch": [64, 64]}},
+        ),
+        (
+            {"choices": {"a": {"x": 1}, "b": {"x": 2}}, "argument": "policy_kwargs.optimizer_kwargs.more"},
+            "b",
+            {},
+            {"policy_kwargs": {"optimizer_kwargs": {"more": {"x": 2}}}},
+        ),
+        (
+            {"low": 0.1, "high": 1.0, "argument": "policy_kwargs.dropout"},
+            0.5,
+            {"policy_kwargs": None},
+            {"policy_kwargs": {"dropout": 0.5}},
+        ),
+        ({"choices": [True, False], "argument": "use_sde"}, True, {}, {"use_sde": True}),
+        ({"choices": {"on": True, "off": False}, "argument": "use_sde"}, "off", {}, {"use_sde": False}),
+    ],
+    ids=str,
+)
+def test_arguments_and_back(item: dict[str, Any], value: Any, base: dict[str, Any], arguments: dict[str, Any]) -> None:
+    space, before = parsed(**({"tau": item} if "argument" not in item else {"name": item})), copy.deepcopy(base)
+    name = space.parameters[0].name
+    assert space.arguments({name: value}, base) == arguments
+    assert base == before
+    back = space.params_of(arguments)
+    assert back == {name: value}
+    assert type(back[name]) is type(value)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"choices": [0.1, 1.0], "argument": "ent_coef", "format": "auto_{}"},
+        {"choices": [0.25, 0.5], "argument": "gamma", "one_minus": True},
+    ],
+    ids=str,
+)
+def test_choices_that_are_formatted_and_back(item: dict[str, Any]) -> None:
+    space, params = parsed(name=item), {"name": item["choices"][0]}
+    assert space.params_of(space.arguments(params, {})) == params
+
+
+@pytest.mark.parametrize("gamma", [0.97, 0.9999])
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_gammas_at_the_bounds_are_in_the_space(name: str, gamma: float) -> None:
+    params = parse_space(load_space(name), name, ["gamma"]).params_of({"gamma": gamma})
+    assert params is not None
+    assert params["one_minus_gamma"] == pytest.approx(1 - gamma)
+
+
+def test_a_switch_has_no_argument() -> None:
+    space = parsed(alpha={"choices": ["learned", "fixed"], "argument": None})
+    assert space.arguments({"alpha": "fixed"}, {"tau": 0.1}) == {"tau": 0.1}
+    assert space.arguments({}, {"tau": 0.1}) == {"tau": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("item", "base"),
+    [
+        ({"low": 0.1, "high": 1.0}, {}),  # nothing says what SoftAC uses
+        ({"low": 0.1, "high": 1.0}, {"tau": 2.0}),
+        ({"low": 0.1, "high": 1.0}, {"tau": 0.01}),
+        ({"low": 0.1, "high": 1.0}, {"tau": math.nan}),
+        ({"low": 0.1, "high": 1.0}, {"tau": "some"}),
+        ({"low": 0.1, "high": 1.0}, {"tau": [0.5]}),
+        ({"low": 0.1, "high": 1.0, "default": 0.5}, {"tau": 2.0}),
+        ({"low": 0.1, "high": 1.0, "format": "auto_{}"}, {"tau": 0.5}),
+        ({"low": 0.1, "high": 1.0, "format": "auto_{}"}, {"tau": "lin_0.5"}),
+        ({"low": 0.1, "high": 1.0, "format": "auto_{}"}, {"tau": "auto_some"}),
+        ({"low": 0.1, "high": 1.0, "format": "like learning_rate"}, {"tau": "lin_0.5", "learning_rate": 0.5}),
+        ({"low": 0.1, "high": 1.0, "format": "like learning_rate"}, {"tau": 0.5, "learning_rate": "lin_0.5"}),
+        ({"low": 1, "high": 9, "argument": ["train_freq", "gradient_steps"]}, {"train_freq": 2, "gradient_steps": 3}),
+        ({"low": 1, "high": 9, "argument": ["train_freq", "gradient_steps"], "default": 1}, {"train_freq": 2}),
+        ({"low": 1, "high": 9, "argument": "train_freq"}, {"train_freq": (1, "episode")}),
+        ({"choices": [1, 2]}, {"tau": 3}),
+        ({"choices": {"a": [1], "b": [2]}}, {"tau": "a"}),  # a name is no value
+        ({"low": 0.1, "high": 1.0, "argument": "policy_kwargs.x"}, {"policy_kwargs": "dict(x=0.5)"}),
+    ],
+    ids=str,
+)
+def test_bases_outside_of_the_space(item: dict[str, Any], base: dict[str, Any]) -> None:
+    assert parsed(tau=item).params_of(base) is None
+
+
+@pytest.mark.parametrize(
+    ("item", "value"),
+    [
+        ({"low": 0.0, "high": 1.0, "step": 0.25}, 0.3),
+        ({"low": 1, "high": 5}, 2.5),
+        ({"low": 0, "high": 8, "step": 4}, 3),
+    ],
+)
+def test_bases_between_the_steps_are_outside(item: dict[str, Any], value: float) -> None:
+    assert parsed(tau=item).params_of({"tau": value}) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "params"),
+    [
+        ({"learning_rate": 1e-3}, {"actor_learning_rate": 1e-3, "ent_coef_learning_rate": 1e-3}),
+        ({"learning_rate": "lin_1e-3"}, {"critic_learning_rate": 1e-3, "ent_coef_learning_rate": 1e-3}),
+        (
+            {"learning_rate": "1e-3", "actor_learning_rate": "2e-3"},
+            {"critic_learning_rate": 1e-3, "actor_learning_rate": 2e-3},
+        ),
+        ({"ent_coef": "auto_0.3"}, {"alpha": "learned", "alpha_initial": 0.3}),
+        (
+            {"ent_coef": "auto", "target_entropy": "auto"},
+            {"alpha": "learned", "alpha_initial": 1.0, "target_scale": 1.0},
+        ),
+        ({"ent_coef": 0.3}, {"alpha": "fixed", "alpha_fixed": 0.3}),
+        ({"ent_coef": "3e-1"}, {"alpha": "fixed", "alpha_fixed": 0.3}),
+        ({"target_entropy": "per_dim:0.5"}, {"alpha": "learned", "target_scale": 0.5}),
+    ],
+    ids=str,
+)
+def test_params_of_a_base(base: dict[str, Any], params: dict[str, Any]) -> None:
+    found = built_in("box").params_of(base)
+    assert found is not None
+    assert {name: found[name] for name in params} == params
+    assert ("alpha_fixed" in found) != ("alpha_initial" in found)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        {"ent_coef": "lin_0.3"},
+        {"target_entropy": -1.0},
+        {"learning_rate": 1.0},
+        {"ent_coef": 5.0},
+        {"ent_coef": "auto_5"},
+    ],
+)
+def test_bases_that_the_built_in_space_does_not_have(base: dict[str, Any]) -> None:
+    assert built_in("box").params_of(base) is None
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_fixed_coefficient_for_a_base_that_says_how_to_learn_it(name: str) -> None:
+    base = {"ent_coef": "auto_0.1", "ent_coef_learning_rate": 1e-3}
+    model = model_of(built_in(name).arguments(FIXED, base), RandomEnv(actions=name))
+    assert model.temperature.fixed_value(1.0) == FIXED["alpha_fixed"]
+
+
+BASES: tuple[dict[str, Any], ...] = (
+    {},
+    {"policy": "MlpPolicy", "learning_rate": "lin_1e-3", "policy_kwargs": {"net_arch": [8]}},
+    {"learning_rate": "1e-3", "ent_coef": "auto_0.5", "gamma": 0.5, "train_freq": (1, "episode")},
+)
+
+
+@st.composite
+def proposals(draw: st.DrawFn, space: Space) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for each in space.parameters:
+        if any(params.get(name) != value for name, value in each.when):
+            continue
+        if each.choices:
+            values: st.SearchStrategy[Any] = st.sampled_from(each.choices)
+        elif isinstance(each.low, int) and isinstance(each.high, int):
+            values = st.integers(each.low, each.high)
+        else:
+            assert each.low is not None
+            assert each.high is not None
+            inside = 1e-9 if each.one_minus else 0.0  # which is rounded
+            values = st.floats(each.low * (1 + inside), each.high * (1 - inside))
+        params[each.name] = draw(values)
+    return params
+
+
+@pytest.mark.parametrize("optional", [False, True])
+@pytest.mark.parametrize("name", BUILT_IN)
+@given(data=st.data(), base=st.sampled_from(BASES))
+def test_proposals_to_arguments_and_back(name: str, optional: bool, data: st.DataObject, base: dict[str, Any]) -> None:
+    space = built_in(name, optional)
+    params = data.draw(proposals(space))
+    assert space.suggest(optuna.trial.FixedTrial(params)) == params
+    before = copy.deepcopy(base)
+    arguments = space.arguments(params, base)
+    assert base == before
+    untouched = {key: value for key, value in base.items() if key in ("policy", "learning_rate", "policy_kwargs")}
+    assert untouched.items() <= arguments.items()
+    if not optional and not isinstance(base.get("train_freq"), tuple):
+        assert arguments.keys() - base.keys() <= {path for each in space.parameters for path in each.arguments}
+    if optional:
+        assert arguments["train_freq"] == arguments["gradient_steps"] == params["train_freq"]
+        assert arguments["gamma"] == 1 - params["one_minus_gamma"]
+    back = space.params_of(arguments)
+    assert back is not None
+    assert back.keys() == params.keys()
+    for key, value in params.items():
+        exact = key == "alpha" or key != "one_minus_gamma"
+        assert back[key] == (value if exact else pytest.approx(value, rel=1e-9))
+
+
+@pytest.mark.parametrize("actions", ["box", "box-2d", "discrete", "multidiscrete", "multibinary"])
+def test_models_of_random_proposals(actions: str) -> None:
+    env, space = RandomEnv(actions=actions), built_in("box" if actions.startswith("box") else "discrete", optional=True)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    seen = set()
+    for _ in range(8):
+        params = space.suggest(study.ask())
+        model = model_of(space.arguments(params, {}), env)
+        seen.add(params["alpha"])
+        assert model.tau == params["tau"]
+        assert model.temperature.learned == (params["alpha"] == "learned")
+        start = params["alpha_initial"] if model.temperature.learned else params["alpha_fixed"]
+        assert model.temperature.initial_values == [pytest.approx(start)]
+        assert model.batch_size == params["batch_size"]
+        assert model.train_freq.frequency == model.gradient_steps == params["train_freq"]
+        assert model.actor.optimizer.param_groups[0]["lr"] == pytest.approx(params["actor_learning_rate"])
+    assert seen == {"learned", "fixed"}
+
+
+# ---------------------------------------------------------------- the built-in spaces beside SoftAC's own defaults
+
+DEFAULTS = {name: each.default for name, each in inspect.signature(SoftAC.__init__).parameters.items()}
+
+
+@pytest.mark.parametrize("path", ["tau", "gamma", "batch_size", "train_freq", "gradient_steps", "n_steps"])
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_defaults_are_those_of_the_signature(name: str, path: str) -> None:
+    (parameter,) = [each for each in built_in(name, optional=True).parameters if path in each.arguments]
+    assert parameter.written(parameter.default, {}) == DEFAULTS[path]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_default_learning_rates_are_those_of_the_signature(name: str) -> None:
+    rates = [each for each in built_in(name).parameters if each.name.endswith("learning_rate")]
+    assert len(rates) == 3
+    assert {each.default for each in rates} == {DEFAULTS["learning_rate"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "actions"),
+    [
+        ("box", "box"),
+        ("box", "box-2d"),
+        ("discrete", "discrete"),
+        ("discrete", "multidiscrete"),
+        ("discrete", "multibinary"),
+    ],
+)
+def test_defaults_make_the_model_that_no_arguments_make(name: str, actions: str) -> None:
+    space = built_in(name, optional=True)
+    params = space.params_of({})
+    assert params is not None
+    assert params["alpha"] == "learned"
+    models = []
+    for arguments in ({}, space.arguments(params, {})):
+        model = model_of(arguments, RandomEnv(actions=actions))
+        models.append(model.learn(30))
+    plain, given_all = models
+    assert_same_models(plain, given_all)
+    assert plain.temperature.target_nats == pytest.approx(given_all.temperature.target_nats)
+    assert plain.temperature.initial_values == given_all.temperature.initial_values
+    for attribute in ("gamma", "tau", "batch_size", "train_freq", "gradient_steps", "n_steps"):
+        assert getattr(plain, attribute) == getattr(given_all, attribute)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Box2D
+def test_entries_are_in_the_space_and_mean_the_same_there(name: str) -> None:
+    env = gym.make("CartPole-v1" if name == "default" else name)
+    space = built_in("box" if isinstance(env.action_space, spaces.Box) else "discrete")
+    base = arguments_of(load_entry(our_config(), env.spec.id if name != "default" else "Other-v0"))
+    params = space.params_of(base)
+    assert params is not None
+    arguments = space.arguments(params, base)
+    assert arguments != base
+    models = [model_of(each, gym.make(env.spec.id)).learn(60) for each in (base, arguments)]
+    assert models[0]._n_updates > 0
+    assert_same_models(*models)
+    for progress in (1.0, 0.5, 0.0):
+        rates = []
+        for model in models:
+            model._current_progress_remaining = progress
+            model._apply_learning_rates()
+            optimizers = (model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer)
+            rates.append([each.param_groups[0]["lr"] for each in optimizers])
+        assert rates[0] == rates[1]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_defaults_lie_in_their_bounds(name: str) -> None:
+    for parameter in built_in(name, optional=True).parameters:
+        if parameter.default is not None:
+            assert parameter.contains(parameter.default), parameter
+
+
+# ---------------------------------------------------------------- entries
+
+
+def test_entries_are_looked_up(tmp_path: Path) -> None:
+    path = tmp_path / "conf.yml"
+    path.write_text("default: {tau: 0.1}\nA-v0: {tau: 0.2}\n")
+    assert load_entry(path, "A-v0") == {"tau": 0.2}
+    assert load_entry(path, "B-v0") == {"tau": 0.1}
+    assert load_entry(our_config(), "CartPole-v1") == ENTRIES["CartPole-v1"]
+    assert load_entry(our_config(), "Nothing-v0") == ENTRIES["default"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "There is no configuration file .*; pass another --conf-file"),
+        ("A: {", "is no YAML"),
+        ("", "must map environments to their entries, got None"),
+        ("[1]", r"must map environments to their entries, got \[1\]"),
+        ("B-v0: {tau: 0.1}", "has neither an entry for A-v0 nor a default"),
+        ("A-v0:\ndefault: {tau: 0.1}", "has neither an entry for A-v0 nor a default"),
+        ("A-v0: 5", "has neither an entry for A-v0 nor a default"),
+    ],
+)
+def test_files_without_the_entry(text: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "conf.yml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_entry(path, "A-v0")
+
+
+def test_arguments_of_an_entry() -> None:
+    entry = {
+        "n_timesteps": 1e5,
+        "n_envs": 4,
+        "normalize": "{'norm_obs': True}",
+        "env_wrapper": "a.B",
+        "vec_env_wrapper": "a.B",
+        "frame_stack": 4,
+        "monitor_kwargs": {},
+        "env_kwargs": {},
+        "callback": "a.B",
+        "learning_rate": "lin_1e-3",
+        "train_freq": [1, "episode"],
+        "policy_kwargs": "dict(net_arch=[64, 64], activation_fn=nn.Tanh)",
+        "replay_buffer_class": "stable_baselines3.common.buffers.ReplayBuffer",
+        "replay_buffer_kwargs": "dict(handle_timeout_termination=not True)",
+    }
+    from stable_baselines3.common.buffers import ReplayBuffer
+    from torch import nn
+
+    before = copy.deepcopy(entry)
+    assert arguments_of(entry) == {
+        "policy": "MlpPolicy",
+        "learning_rate": "lin_1e-3",
+        "train_freq": (1, "episode"),
+        "policy_kwargs": {"net_arch": [64, 64], "activation_fn": nn.Tanh},
+        "replay_buffer_class": ReplayBuffer,
+        "replay_buffer_kwargs": {"handle_timeout_termination": False},
+    }
+    assert entry == before
+    assert arguments_of({"policy": "CnnPolicy"}) == {"policy": "CnnPolicy"}
+
+
+@pytest.mark.parametrize("text", ["dict(net_arch=[64", "dict(net_arch=unknown)", "nn.Nothing", "1 / 0", ""])
+def test_expressions_that_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"policy_kwargs is no Python expression: {re.escape(repr(text))}"):
+        arguments_of({"policy_kwargs": text})
+
+
+def test_a_model_leaves_the_entry_as_it_is() -> None:
+    entry = {"policy_kwargs": {"net_arch": [8]}, "buffer_size": 100}
+    SoftAC(**arguments_of(entry), env=RandomEnv())
+    assert entry == {"policy_kwargs": {"net_arch": [8]}, "buffer_size": 100}
+
+
+def written_and_read(entry: dict[str, Any], comment: str = "") -> dict[str, Any]:
+    content = yaml.safe_load(write_entry(entry, "A-v0", comment))
+    assert list(content) == ["A-v0"]
+    return content["A-v0"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"learning_rate": "lin_1e-3", "tau": "1e-2", "ent_coef": "auto_0.1", "target_entropy": "fraction:0.5"},
+        {"learning_rate": 1e-05, "gamma": 0.1 + 0.2, "batch_size": 128, "use_sde": False, "buffer_size": 10**6},
+        {"policy_kwargs": {"net_arch": {"pi": [64], "qf": [128, 64]}, "n_critics": 3, "share": None}},
+        {"policy_kwargs": {"optimizer_kwargs": {"weight_decay": 1e-05, "name": "it's"}}, "tau": 0.1},
+        {"policy_kwargs": {}, "replay_buffer_kwargs": {"prioritized": True}},
+        {"target_entropy": {"kind": "linear", "start": 0.6, "end": 0.2}},
+        {"train_freq": (1, "episode"), "gradient_steps": -1},
+        {"ent_coef": "yes", "target_entropy": "null", "policy": "#1: [x]"},
+        {"ent_coef_bounds": [0.1, math.inf]},
+    ],
+    ids=str,
+)
+def test_entries_are_written_and_read(entry: dict[str, Any]) -> None:
+    read = written_and_read(entry)
+    assert list(read) == list(entry)
+    assert arguments_of(read) == {"policy": "MlpPolicy"} | entry
+    for key in ("policy_kwargs", "replay_buffer_kwargs"):
+        if key in entry:
+            assert isinstance(read[key], str)  # as the zoo has it, which evaluates it
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (np.float64(0.1), 0.1),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (np.str_("auto"), "auto"),
+    ],
+)
+def test_numpys_numbers_are_written_as_pythons(value: Any, plain: Any) -> None:
+    entry = {"tau": value, "list": [value], "policy_kwargs": {"x": value, "y": {"z": (value,)}}}
+    read = arguments_of(written_and_read(entry))
+    assert read == {
+        "policy": "MlpPolicy",
+        "tau": plain,
+        "list": [plain],
+        "policy_kwargs": {"x": plain, "y": {"z": [plain]}},
+    }
+    assert type(read["tau"]) is type(read["policy_kwargs"]["x"]) is type(plain)
+
+
+def test_comments_stand_above_the_entry() -> None:
+    assert write_entry({"tau": 0.1}, "A-v0", "First: [x\nsecond.") == "# First: [x\n# second.\nA-v0:\n  tau: 0.1\n"
+    assert write_entry({"tau": 0.1}, "A-v0") == "A-v0:\n  tau: 0.1\n"
+
+
+NUMBERS = st.floats(allow_nan=False) | st.integers(-(10**9), 10**9)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["tau", "ent_coef", "target_entropy"]), VALUES),
+    st.text(st.characters(categories=["L", "N", "P", "Zs"])),
+)
+def test_any_plain_entry_is_written_and_read(entry: dict[str, Any], comment: str) -> None:
+    assert written_and_read(entry, comment) == entry
+
+
+def test_policy_kwargs_with_classes_are_written_and_read() -> None:
+    """Which arise where a space changes one of several policy_kwargs."""
+    base = arguments_of({"policy_kwargs": "dict(net_arch=[8], activation_fn=nn.Tanh)"})
+    space = parsed(width={"choices": {"narrow": [8], "wide": [64]}, "argument": "policy_kwargs.net_arch"})
+    arguments = space.arguments({"width": "wide"}, base)
+    assert arguments_of(written_and_read(arguments)) == arguments

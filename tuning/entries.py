@@ -1,0 +1,121 @@
+"""Entries of rl-baselines3-zoo's configuration files: where a study starts, and what its best becomes."""
+
+import copy
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+ENVIRONMENT_KEYS = (
+    "n_envs",
+    "normalize",
+    "env_wrapper",
+    "vec_env_wrapper",
+    "frame_stack",
+    "monitor_kwargs",
+    "env_kwargs",
+)
+_EVALUATED = ("policy_kwargs", "replay_buffer_kwargs", "monitor_kwargs")
+
+
+def our_config() -> Path:
+    """:return: the configurations that ship with this package"""
+    return Path(str(files("sac_ext.zoo_configs") / "softac.yml"))
+
+
+def load_entry(config: Path, env_id: str) -> dict[str, Any]:
+    """
+    :param config: YAML file, from environments to entries
+    :param env_id: whose entry, or else ``default``'s
+    :return: the entry as it is written
+    :raises ValueError: if the file is missing, no such YAML, or has neither
+    """
+    if not config.is_file():
+        raise ValueError(f"There is no configuration file {str(config)!r}; pass another --conf-file")
+    try:
+        content = yaml.safe_load(config.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{config} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{config} must map environments to their entries, got {content!r}")
+    entry = content.get(env_id, content.get("default"))
+    if not isinstance(entry, dict):
+        raise ValueError(f"{config} has neither an entry for {env_id} nor a default")
+    return dict(entry)
+
+
+def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    :param entry: as it is written
+    :return: arguments of SoftAC, with what YAML can only write as a string as Python objects
+    """
+    others = (*ENVIRONMENT_KEYS, "n_timesteps", "callback")
+    # copies, because SB3 writes into policy_kwargs
+    arguments = {key: copy.deepcopy(value) for key, value in entry.items() if key not in others}
+    for key in _EVALUATED:
+        if isinstance(arguments.get(key), str):
+            arguments[key] = evaluated(key, arguments[key])
+    if isinstance(arguments.get("replay_buffer_class"), str):
+        from rl_zoo3.utils import get_class_by_name
+
+        arguments["replay_buffer_class"] = get_class_by_name(arguments["replay_buffer_class"])
+    if isinstance(arguments.get("train_freq"), list):  # such as [1, episode]
+        arguments["train_freq"] = tuple(arguments["train_freq"])
+    return {"policy": "MlpPolicy"} | arguments
+
+
+def evaluated(key: str, text: str) -> Any:
+    """
+    :param key: to name in errors
+    :param text: Python, as entries have it for dicts of objects
+    :return: its value; the names of torch.nn are known as ``nn``
+    """
+    try:
+        return eval(text, {"nn": torch.nn, "th": torch, "torch": torch})
+    except Exception as error:
+        raise ValueError(f"{key} is no Python expression: {text!r} ({error})") from error
+
+
+def write_entry(entry: Mapping[str, Any], env_id: str, comment: str = "") -> str:
+    """
+    :param entry: keys and plain values; a ``policy_kwargs`` that is a dict is written as the zoo reads it
+    :param env_id: what it is for
+    :param comment: lines above it
+    :return: YAML text
+    """
+    plain = {key: _plain(value) for key, value in entry.items()}
+    for key in _EVALUATED:
+        if isinstance(plain.get(key), dict):
+            plain[key] = "dict(" + ", ".join(f"{name}={_python(value)}" for name, value in plain[key].items()) + ")"
+    lines = "".join(f"# {line}\n" for line in comment.splitlines())
+    return lines + str(yaml.safe_dump({env_id: plain}, sort_keys=False))
+
+
+def _python(value: Any) -> str:
+    """An expression in which the zoo knows every name: ``nn`` and ``th``."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_python(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_python, value)) + "]"
+    if isinstance(value, type):
+        name = value.__name__
+        if getattr(torch.nn, name, None) is value:
+            return f"nn.{name}"
+        if value.__module__.startswith("torch."):
+            return f"th.{value.__module__.removeprefix('torch.')}.{value.__qualname__}"
+        raise ValueError(f"{value} cannot be written into a zoo entry, which knows names of torch only")
+    return repr(value)
+
+
+def _plain(value: Any) -> Any:
+    """Python's own types of numpy's, which YAML would not write so that it can be read."""
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

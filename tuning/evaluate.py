@@ -1,0 +1,207 @@
+"""From arguments of SoftAC to a score: training runs, measured as they go. Knows nothing of Optuna."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
+from sb3_contrib.common.maskable.utils import is_masking_supported
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+
+from sac_ext import SoftAC
+
+from .environments import EnvironmentSpec
+
+METRICS = ("final", "auc", "best")
+EVALUATION_SEED_OFFSET = 1_000_000
+"""An evaluation environment has the seed of its training plus this, which no seed of training reaches."""
+_EVALUATION_ENVS = 5
+
+Report = Callable[[int, int, float], None]
+Poll = Callable[[], None]
+MakeModel = Callable[[VecEnv, int], BaseAlgorithm]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """
+    How a training run is measured.
+
+    :param steps: environment steps of training
+    :param evaluations: how often the policy is evaluated, at equal distances, the last time after training
+    :param episodes: of each evaluation
+    :param metric: ``"final"``: mean of the last fifth of the evaluations; ``"auc"``: mean of all; ``"best"``: their
+        maximum
+    :param deterministic: whether the evaluated policy takes its most probable action
+    """
+
+    steps: int
+    evaluations: int = 10
+    episodes: int = 10
+    metric: str = "final"
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "evaluations", "episodes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if self.evaluations > self.steps:
+            raise ValueError(f"evaluations must be at most steps ({self.steps}), got {self.evaluations}")
+        if self.metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {self.metric!r}")
+
+    def score(self, curve: Sequence[tuple[int, float]]) -> float:
+        """
+        :param curve: steps and mean returns
+        :return: the metric of one run
+        """
+        returns = [value for _, value in curve]
+        if self.metric == "best":
+            return max(returns)
+        last = len(returns) if self.metric == "auc" else max(1, math.ceil(len(returns) / 5))
+        return float(np.mean(returns[-last:]))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What training runs with the same arguments reached."""
+
+    score: float
+    """Mean over seeds of the metric."""
+    scores: tuple[float, ...]
+    """The metric of each seed."""
+    curves: tuple[tuple[tuple[int, float], ...], ...]
+    """Environment steps and mean return of each evaluation, of each seed."""
+    seconds: float
+
+
+def evaluate(
+    params: Mapping[str, Any],
+    env: EnvironmentSpec,
+    seeds: Sequence[int],
+    report: Report | None = None,
+    *,
+    protocol: Protocol,
+    poll: Poll | None = None,
+    device: str = "auto",
+) -> Evaluation:
+    """
+    Train and evaluate SoftAC once for each seed, one after the other.
+
+    :param params: arguments of SoftAC, of which ``policy`` is ``"MlpPolicy"`` if not given
+    :param env: what to train in; the policy is evaluated in another one, with a seed of its own
+    :param seeds: of the runs
+    :param report: gets the index of the seed, the environment steps, and the mean return of each evaluation, and may
+        raise to end the runs
+    :param protocol: how long to train, and how to measure
+    :param poll: called at every step of training and evaluation; may raise to end the runs
+    :param device: as of SoftAC
+    :return: the runs' scores
+    :raises ValueError: without a seed, or if a mean return is not finite
+    """
+
+    def make_model(venv: VecEnv, seed: int) -> SoftAC:
+        arguments = copy.deepcopy({"policy": "MlpPolicy", **params})  # SB3 writes into policy_kwargs
+        return SoftAC(**arguments, env=venv, seed=seed, device=device)
+
+    if not seeds:
+        raise ValueError("seeds must be at least one")
+    start = time.perf_counter()
+    curves = [
+        train(make_model, env, seed, protocol, lambda *at, index=index: report and report(index, *at), poll)
+        for index, seed in enumerate(seeds)
+    ]
+    scores = tuple(protocol.score(curve) for curve in curves)
+    return Evaluation(float(np.mean(scores)), scores, tuple(map(tuple, curves)), time.perf_counter() - start)
+
+
+def train(
+    make_model: MakeModel,
+    env: EnvironmentSpec,
+    seed: int,
+    protocol: Protocol,
+    report: Callable[[int, float], object] | None = None,
+    poll: Poll | None = None,
+    final_episodes: int | None = None,
+) -> list[tuple[int, float]]:
+    """
+    One training run of any of SB3's algorithms.
+
+    :param make_model: from an environment and a seed to the algorithm
+    :param env: what to train in
+    :param seed: of training
+    :param protocol: how long to train, and how to measure
+    :param report: gets steps and mean return of each evaluation
+    :param poll: called at every step of training and evaluation
+    :param final_episodes: of the evaluation after training, if not the protocol's number
+    :return: steps and mean return of each evaluation
+    """
+    training = env.make(seed)
+    evaluation: VecEnv | None = None
+    curve: list[tuple[int, float]] = []
+
+    def measure(model: BaseAlgorithm, episodes: int) -> None:
+        assert evaluation is not None
+        sync_envs_normalization(training, evaluation)
+        mean = _mean_return(model, evaluation, episodes, protocol.deterministic, poll)
+        if not math.isfinite(mean):
+            raise ValueError(f"the mean return after {model.num_timesteps} steps is {mean}")
+        curve.append((model.num_timesteps, mean))
+        if report is not None:
+            report(*curve[-1])
+
+    try:
+        evaluation = env.make(
+            seed + EVALUATION_SEED_OFFSET, n_envs=min(_EVALUATION_ENVS, protocol.episodes), training=False
+        )
+        model = make_model(training, seed)
+        model.learn(protocol.steps, _Measuring(protocol, measure, poll))
+        measure(model, final_episodes or protocol.episodes)
+    finally:
+        for each in (training, evaluation):
+            if each is not None:
+                each.close()
+    return curve
+
+
+class _Measuring(BaseCallback):
+    """Evaluates at equal distances, except after the end, when the last gradient steps are still to come."""
+
+    def __init__(self, protocol: Protocol, measure: Callable[[BaseAlgorithm, int], None], poll: Poll | None) -> None:
+        super().__init__()
+        self.protocol, self.measure, self.poll = protocol, measure, poll
+        self.done = 0
+
+    def _on_step(self) -> bool:
+        if self.poll is not None:
+            self.poll()
+        due = self.num_timesteps * self.protocol.evaluations // self.protocol.steps
+        if self.done < due < self.protocol.evaluations:
+            self.done = due
+            self.measure(self.model, self.protocol.episodes)
+        return True
+
+
+def _mean_return(model: BaseAlgorithm, env: VecEnv, episodes: int, deterministic: bool, poll: Poll | None) -> float:
+    def callback(_locals: dict[str, Any], _globals: dict[str, Any]) -> None:
+        if poll is not None:
+            poll()
+
+    evaluates = evaluate_masked if is_masking_supported(env) else evaluate_policy
+    mean, _ = evaluates(model, env, episodes, deterministic=deterministic, callback=callback)
+    assert isinstance(mean, float | np.floating)
+    return float(mean)
+
+
+def is_stochastic(env_id: str) -> bool:
+    """:return: whether policies are evaluated with their own randomness, as is usual for Atari"""
+    return "AtariEnv" in str(gym.spec(env_id.rpartition(":")[2]).entry_point)
