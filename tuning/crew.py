@@ -1,0 +1,102 @@
+"""The workers of one ``tune`` on this machine: started, watched, replaced, stopped."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .places import STORAGE_VARIABLE, Place
+
+TOO_MANY_FAILURES = 3
+"""Exit status of a worker that gave up on the study."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    output: Path
+
+
+class Crew:
+    """
+    Processes that run ``softac-tune worker``.
+
+    :param place: of the study
+    :param jobs: how many
+    :param options: of each worker
+    :param gpus: which each gets in turn, by ``CUDA_VISIBLE_DEVICES``; none to leave that as it is
+    """
+
+    def __init__(self, place: Place, jobs: int, options: Sequence[str], gpus: Sequence[str] = ()) -> None:
+        self.place, self.jobs, self.options, self.gpus = place, jobs, list(options), list(gpus)
+        self._workers: dict[int, _Worker] = {}
+        self.gave_up = False
+        """Whether a worker has found that the study cannot go on."""
+        self.deaths = 0
+        """How many have ended otherwise than they should."""
+
+    def start(self) -> None:
+        """Start them all."""
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        for index in range(self.jobs):
+            self._start(index)
+
+    def _start(self, index: int) -> None:
+        environment = {**os.environ, STORAGE_VARIABLE: self.place.storage, "PYTHONUNBUFFERED": "1"}
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[index % len(self.gpus)]
+        output = self.place.folder / f"worker-{index}.txt"
+        command = [sys.executable, "-m", "sac_ext.tuning", "worker", "--study", self.place.study]
+        command += ["-f", str(self.place.folder.parent), "--parent", str(os.getpid()), "--index", str(index)]
+        with output.open("ab") as file:
+            # in a session of its own, so that Ctrl-C reaches it through this process, once
+            process = subprocess.Popen(
+                [*command, *self.options],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._workers[index] = _Worker(process, output)
+
+    def watch(self, replace: bool) -> int:
+        """
+        :param replace: whether to start new ones for those that died
+        :return: how many are at work
+        """
+        for index, worker in list(self._workers.items()):
+            status = worker.process.poll()
+            if status is None:
+                continue
+            del self._workers[index]
+            self.gave_up |= status == TOO_MANY_FAILURES
+            if status not in (0, TOO_MANY_FAILURES):
+                self.deaths += 1
+                if replace:
+                    self._start(index)
+        return len(self._workers)
+
+    def stop(self) -> None:
+        """Let each leave its trial cleanly."""
+        for worker in self._workers.values():
+            worker.process.terminate()
+
+    def kill(self) -> None:
+        """End them at once."""
+        for worker in self._workers.values():
+            worker.process.kill()
+        for worker in self._workers.values():
+            worker.process.wait()
+
+    def last_words(self) -> str:
+        """:return: the end of what the workers have printed"""
+        texts = []
+        for index in range(self.jobs):
+            path = self.place.folder / f"worker-{index}.txt"
+            if path.exists():
+                lines = path.read_text(errors="replace").strip().splitlines()[-5:]
+                texts.append(f"{path}:\n  " + "\n  ".join(lines))
+        return "\n".join(texts)

@@ -1,0 +1,144 @@
+"""Journal files that survive kill -9: Optuna's journal storage with locks that end with their process, and repair."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+from .processes import identity
+
+_FOREIGN_GRACE_PERIOD = 5  # seconds
+_BLOCK = 65536
+
+
+class JournalLock(JournalFileSymlinkLock):
+    """
+    One writer at a time.
+
+    The outer lock is the operating system's, which ends with its process: no writer that was killed stands in the way.
+    Inside of it is Optuna's own, a symbolic link, for programs such as the dashboard. What is left of that by a process
+    that was killed is removed after five seconds, not thirty.
+
+    :param path: of the journal
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _FOREIGN_GRACE_PERIOD)
+        self._path = path
+        self._outer = FileLock(path + ".writer")
+
+    def acquire(self) -> bool:
+        """Wait for the lock, and cut off what a writer that was killed left of a line, or the next is glued to it."""
+        self._outer.acquire()
+        try:
+            super().acquire()
+            _cut_torn_tail(Path(self._path))
+        except BaseException:
+            self._outer.release()
+            raise
+        return True
+
+    def release(self) -> None:
+        """Let the next one write."""
+        try:
+            super().release()
+        finally:
+            self._outer.release()
+
+
+def open_backend(path: Path) -> JournalFileBackend:
+    """
+    :param path: of a journal, which may not exist
+    :return: for ``optuna.storages.JournalStorage``
+    """
+    return JournalFileBackend(str(path), JournalLock(str(path)))
+
+
+def repair_journal(path: Path) -> Path | None:
+    """
+    Take out the lines that are none, such as those that were glued to what a killed writer left. A copy of the file
+    before is kept beside it. Only for whoever has the journal for himself.
+
+    :param path: of the journal
+    :return: the copy, or None if nothing was broken
+    """
+    lock = JournalLock(str(path))
+    lock.acquire()
+    try:
+        content = path.read_bytes()
+        lines = content.splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n") and _is_entry(line)]
+        if len(whole) == len(lines):
+            return None
+        copy = next(each for number in range(1, 10**6) if not (each := path.with_suffix(f".broken{number}")).exists())
+        copy.write_bytes(content)
+        repaired = path.with_suffix(".repaired")
+        repaired.write_bytes(b"".join(whole))
+        repaired.replace(path)
+        return copy
+    finally:
+        lock.release()
+
+
+def _cut_torn_tail(path: Path) -> None:
+    """To the last whole line; what is cut off is appended to a file beside it."""
+    with path.open("rb+") as file:
+        end = file.seek(0, 2)
+        if end == 0:
+            return
+        file.seek(end - 1)
+        if file.read(1) == b"\n":
+            return
+        position, tail = end, b""
+        while position > 0 and b"\n" not in tail:
+            position = max(0, position - _BLOCK)
+            file.seek(position)
+            tail = file.read(end - position)
+        kept = position + tail.rfind(b"\n") + 1
+        with path.with_suffix(".torn").open("ab") as backup:
+            backup.write(tail[kept - position :] + b"\n")
+        file.truncate(kept)
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+class Owner:
+    """
+    The one ``tune`` that works with a journal; others join by ``worker``.
+
+    :param path: of the journal
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.owner", timeout=0)
+        self._note = Path(f"{path}.owner.json")
+        self._path = path
+
+    def take(self, study_name: str) -> None:
+        """
+        :param study_name: for those who come later
+        :raises ValueError: if another process has it
+        """
+        try:
+            self._lock.acquire()
+        except Timeout:
+            other: dict[str, Any] = {}
+            if self._note.exists():
+                other = json.loads(self._note.read_text() or "{}")
+            raise ValueError(
+                f"{self._path} is in use: process {other.get('pid', '?')} runs study {other.get('study', '?')!r} "
+                "there. Wait for it, add a process by `softac-tune worker`, or choose another --study or --storage"
+            ) from None
+        self._note.write_text(json.dumps(identity() | {"study": study_name}))
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._note.unlink(missing_ok=True)
+        self._lock.release()

@@ -1,0 +1,102 @@
+"""One trial: proposals, training runs, and what is kept of them."""
+
+import gc
+from typing import Any
+
+import optuna
+import torch as th
+
+from .evaluate import evaluate
+from .interrupts import Interrupted, Interrupts
+from .processes import identity
+from .settings import Settings
+from .trials import AS_IS, BASELINE, FAILURE, INTERRUPTED, PROCESS, SURPLUS, book_of, failure_of
+
+PARAMETERS, SCORES, CURVES, SECONDS = "parameters", "scores", "curves", "seconds"
+
+
+class Surplus(Exception):
+    """Another process has started the last trial that was wanted."""
+
+
+class Objective:
+    """
+    What Optuna calls with a trial.
+
+    :param settings: of the study
+    :param trials: how many are wanted in all
+    :param interrupts: reasons to stop
+    :param device: to train on
+    """
+
+    def __init__(self, settings: Settings, trials: int, interrupts: Interrupts, device: str = "auto") -> None:
+        self.settings, self.trials, self.interrupts, self.device = settings, trials, interrupts, device
+        self.space, self.base = settings.parsed_space(), settings.base()
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """
+        :param trial: new, or one that was enqueued
+        :return: its score
+        """
+        trial.set_user_attr(PROCESS, identity())
+        book = book_of(trial.study)
+        if trial.number in {each.number for each in book.void} or book.rank(trial.number) >= self.trials:
+            trial.set_user_attr(SURPLUS, True)
+            raise Surplus
+        try:
+            return self._score(trial)
+        except optuna.TrialPruned:
+            raise
+        except Interrupted as interrupted:
+            trial.set_user_attr(INTERRUPTED, str(interrupted))
+            raise
+        except Exception as error:
+            trial.set_user_attr(FAILURE, failure_of(error))
+            raise
+        finally:
+            gc.collect()
+            if th.cuda.is_available():
+                th.cuda.empty_cache()
+
+    def _score(self, trial: optuna.Trial) -> float:
+        self.interrupts.poll()
+        params: dict[str, Any] = {}
+        if not trial.user_attrs.get(AS_IS):
+            params = self.space.suggest(trial)
+        settings = self.settings
+        by_seed = settings.pruner == "wilcoxon"
+
+        def prune_after(value: float, step: int) -> None:
+            trial.report(value, step)
+            if trial.should_prune() and not trial.user_attrs.get(BASELINE):  # which the others are compared with
+                raise optuna.TrialPruned
+
+        def report(index: int, step: int, value: float) -> None:
+            """The learning curve of the first seed, for pruners that judge curves."""
+            if not by_seed and index == 0:
+                prune_after(value, step)
+
+        if not by_seed:
+            found = self._evaluate(params, settings.seeds, report)
+            scores, curves, seconds = list(found.scores), list(found.curves), found.seconds
+        else:
+            scores, curves, seconds = [], [], 0.0
+            for index, seed in enumerate(settings.seeds):
+                found = self._evaluate(params, [seed], report)
+                scores, curves, seconds = [*scores, found.score], [*curves, *found.curves], seconds + found.seconds
+                prune_after(found.score, index)
+        trial.set_user_attr(SCORES, scores)
+        trial.set_user_attr(CURVES, curves)
+        trial.set_user_attr(SECONDS, round(seconds, 2))
+        return float(sum(scores) / len(scores))
+
+    def _evaluate(self, params: dict[str, Any], seeds: list[int], report: Any) -> Any:
+        return evaluate(
+            self.space.arguments(params, self.base),
+            self.settings.env,
+            seeds,
+            report,
+            protocol=self.settings.protocol,
+            poll=self.interrupts.poll,
+            device=self.device,
+        )

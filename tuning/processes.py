@@ -1,0 +1,30 @@
+"""Which process works on something, and whether it still does."""
+
+import os
+import socket
+from typing import Any
+
+import psutil
+
+
+def identity(pid: int | None = None) -> dict[str, Any]:
+    """
+    :param pid: of a process on this host; None for this one
+    :return: what tells it from every other, later ones with the same number too
+    """
+    process = psutil.Process(os.getpid() if pid is None else pid)
+    return {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+
+
+def is_gone(process: dict[str, Any] | None) -> bool:
+    """
+    :param process: what :func:`identity` gave there
+    :return: whether it has ended for certain: it was on this host, and runs no more
+    """
+    if process is None or process["host"] != socket.gethostname():
+        return False
+    try:
+        found = psutil.Process(process["pid"])
+        return bool(found.create_time() != process["started"] or found.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True

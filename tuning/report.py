@@ -1,0 +1,66 @@
+"""What a study has reached, in words."""
+
+import statistics
+from datetime import datetime
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from .objective import SCORES, SECONDS
+from .processes import is_gone
+from .trials import BASELINE, PROCESS, Book, book_of, why_failed
+
+
+def summary(book: Book) -> str:
+    """:return: how many trials there are of each kind"""
+    kinds = {"complete": book.complete, "pruned": book.pruned, "failed": book.failed, "running": book.running}
+    kinds |= {"waiting": book.waiting + book.lost}
+    return ", ".join(f"{len(trials)} {name}" for name, trials in kinds.items())
+
+
+def trial_line(trial: FrozenTrial) -> str:
+    """:return: number, score and scores of the seeds"""
+    scores = ", ".join(f"{score:.2f}" for score in trial.user_attrs.get(SCORES, []))
+    name = f"trial {trial.number}" + (", the baseline" if trial.user_attrs.get(BASELINE) else "")
+    return f"{trial.value:.2f} ({name}; seeds: {scores})"
+
+
+def best_lines(study: optuna.Study) -> list[str]:
+    """:return: the best trial beside the baseline"""
+    book = book_of(study)
+    best = book.best()
+    if not best:
+        return ["No trial is complete yet."]
+    lines = [f"Best:     {trial_line(best[0])}"]
+    if book.baseline is not None:
+        lines.append(f"Baseline: {trial_line(book.baseline)}")
+    lines.append("Of the scores tried the best is too high by chance; `softac-tune validate` measures it on new seeds.")
+    return lines
+
+
+def status_lines(study: optuna.Study) -> list[str]:
+    """:return: everything that is known of how the study is getting on"""
+    book = book_of(study)
+    lines = [f"Study {study.study_name}: {summary(book)}"]
+    done_again = [trial for trial in book.void if trial.state.is_finished()]
+    if done_again:
+        lines.append(f"Not counted: {len(done_again)} that were interrupted or lost, and done again, or were surplus")
+    lines += best_lines(study)
+    times = [float(trial.user_attrs[SECONDS]) for trial in book.complete if SECONDS in trial.user_attrs]
+    if times:
+        lines.append(f"A complete trial takes {statistics.median(times):.1f} s (median)")
+    now = datetime.now()
+    for trial in book.running:
+        process = trial.user_attrs.get(PROCESS)
+        where = "?" if process is None else f"process {process['pid']} on {process['host']}"
+        age = "?" if trial.datetime_start is None else f"{(now - trial.datetime_start).total_seconds():.0f} s"
+        gone = (
+            ": that process is gone; `softac-tune reap`, or the next `tune`, has it done again"
+            if is_gone(process)
+            else ""
+        )
+        steps = f", at step {trial.last_step}" if trial.last_step is not None else ""
+        lines.append(f"Running: trial {trial.number} for {age}{steps}, {where}{gone}")
+    for trial in book.failed:
+        lines.append(f"Failed: trial {trial.number}, {why_failed(trial)}")
+    return lines

@@ -1,0 +1,166 @@
+"""What a study is, as it is recorded in the study itself, so that whoever joins it later does the same."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+import sac_ext
+
+from .entries import arguments_of
+from .environments import EnvironmentSpec
+from .evaluate import Protocol
+from .space import Space, parse_space
+
+SAMPLERS = ("tpe", "gp", "random")
+PRUNERS = ("median", "hyperband", "wilcoxon", "none")
+WILCOXON_SEEDS = 5
+"""With fewer, no difference between seeds is significant, and nothing would ever be pruned."""
+_SETTINGS, _VERSIONS = "settings", "versions"
+_PACKAGES = ("sac-ext", "stable-baselines3", "sb3-contrib", "torch", "gymnasium", "numpy", "optuna")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    All that a trial's score depends on, apart from its parameters.
+
+    :param env: what is trained in
+    :param entry: the zoo entry that the study starts from, with what was changed in it
+    :param space: search space as YAML has it
+    :param tune: its optional parameters that are tuned
+    :param seeds: of the training runs of each trial
+    :param protocol: how long a run is, and how it is measured
+    :param sampler: ``"tpe"``, ``"gp"`` or ``"random"``
+    :param sampler_seed: of the sampler
+    :param pruner: ``"median"`` and ``"hyperband"`` judge the learning curve of the first seed, ``"wilcoxon"`` the
+        seeds' scores
+    :raises ValueError: for what does not go together
+    """
+
+    env: EnvironmentSpec
+    entry: dict[str, Any]
+    space: dict[str, Any]
+    tune: list[str]
+    seeds: list[int]
+    protocol: Protocol
+    sampler: str = "tpe"
+    sampler_seed: int = 0
+    pruner: str = "median"
+    space_source: str = field(default="space", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}")
+        if self.pruner not in PRUNERS:
+            raise ValueError(f"pruner must be one of {', '.join(PRUNERS)}, got {self.pruner!r}")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be different numbers, at least one, got {self.seeds}")
+        if self.pruner == "wilcoxon" and len(self.seeds) < WILCOXON_SEEDS:
+            raise ValueError(
+                f"pruner 'wilcoxon' compares the scores of seeds and needs at least {WILCOXON_SEEDS} of them, got "
+                f"{len(self.seeds)}; 'median' and 'hyperband' judge learning curves"
+            )
+        self.parsed_space()
+
+    def parsed_space(self) -> Space:
+        """:return: the space, with the optional parameters that were asked for"""
+        return parse_space(self.space, self.space_source, self.tune)
+
+    def base(self) -> dict[str, Any]:
+        """:return: arguments of SoftAC that the study starts from"""
+        return arguments_of(self.entry)
+
+    def differences(self, other: "Settings") -> list[str]:
+        """
+        :param other: of another call
+        :return: a line for each thing that is not the same
+        """
+        mine, others = (_flat(json.loads(json.dumps(each.to_dict()))) for each in (self, other))
+        names = [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
+        return [f"{name}: {mine.get(name)!r} in the study, {others.get(name)!r} asked for" for name in names]
+
+    def to_dict(self) -> dict[str, Any]:
+        """:return: for JSON"""
+        content = asdict(self)
+        del content["space_source"]
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Settings":
+        """:return: what :meth:`to_dict` was called on"""
+        env, protocol = EnvironmentSpec(**content["env"]), Protocol(**content["protocol"])
+        return cls(**{**content, "env": env, "protocol": protocol})
+
+    def record(self, study: optuna.Study) -> None:
+        """Keep the settings, and with what they were first used, in the study."""
+        study.set_user_attr(_VERSIONS, versions())
+        study.set_user_attr(_SETTINGS, json.dumps(self.to_dict()))
+
+
+def settings_of(study: optuna.Study) -> Settings:
+    """
+    :param study: made by ``softac-tune tune``
+    :return: its settings
+    :raises ValueError: if it has none
+    """
+    text = study.user_attrs.get(_SETTINGS)
+    if text is None:
+        raise ValueError(
+            f"Study {study.study_name!r} has no settings of softac-tune: it was made by something else, or `tune` was "
+            "killed while it made it. Choose another --study, or delete this one"
+        )
+    return Settings.from_dict(json.loads(text))
+
+
+def has_settings(study: optuna.Study) -> bool:
+    """:return: whether the study has been set up to its end"""
+    return _SETTINGS in study.user_attrs
+
+
+def versions() -> dict[str, str]:
+    """:return: of Python and of what learns, the revision of the code if it is a checkout, and the hardware"""
+    import torch
+
+    found = {"python": platform.python_version(), "machine": platform.machine(), "processor": _processor()}
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    git = ["git", "describe", "--always", "--dirty"]
+    folder = Path(sac_ext.__file__).parent
+    if (folder.parent / ".git").exists():
+        try:
+            result = subprocess.run(git, cwd=folder, capture_output=True, text=True, check=True)
+            found["revision"] = result.stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            pass
+    return found
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(content, dict) or not content:
+        return {prefix: content}
+    return {
+        name: value
+        for key, each in content.items()
+        for name, value in _flat(each, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

@@ -1,0 +1,67 @@
+"""Comparing few runs (Agarwal et al. 2021, arXiv:2108.13264): interquartile means, intervals, and a verdict."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import bootstrap, trim_mean
+
+_RESAMPLES = 10_000
+_SEED = 0
+_ROUNDING = 1e-12
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """:return: mean of the middle half"""
+    return float(trim_mean(np.asarray(values, float), 0.25))
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """
+    :param values: one for each seed
+    :return: 95 % bootstrap percentile interval of the interquartile mean; of one value, itself
+    """
+    return _interval(values)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of runs with one set of arguments to runs with another."""
+
+    difference: float
+    """Of the interquartile means."""
+    interval: tuple[float, float]
+    """95 % bootstrap percentile interval of the difference, both resampled over their seeds."""
+    probability_of_improvement: float
+    """That a run of the first is better than one of the second; ties count one half."""
+    verdict: str
+    """``"better"`` or ``"worse"`` where the interval leaves out 0, else ``"cannot tell"``."""
+
+
+def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
+    """
+    :param ours: a score for each seed
+    :param theirs: the same
+    :return: whether ours are better
+    """
+    low, high = _interval(ours, theirs)
+    a, b = np.asarray(ours, float)[:, None], np.asarray(theirs, float)[None, :]
+    probability = float(np.mean(a > b) + np.mean(a == b) / 2)
+    rounding = _ROUNDING * max(1.0, float(np.abs(a).max()), float(np.abs(b).max()))
+    verdict = "better" if low > rounding else "worse" if high < -rounding else "cannot tell"
+    return Comparison(interquartile_mean(ours) - interquartile_mean(theirs), (low, high), probability, verdict)
+
+
+def _interval(first: Sequence[float], second: Sequence[float] | None = None) -> tuple[float, float]:
+    samples = [np.asarray(each, float) for each in (first, second) if each is not None]
+
+    def statistic(*parts: np.ndarray, axis: int = -1) -> np.ndarray:
+        means = [np.asarray(trim_mean(part, 0.25, axis=axis)) for part in parts]
+        return means[0] - means[1] if len(means) == 2 else means[0]
+
+    if min(len(sample) for sample in samples) < 2:  # nothing is known of how seeds differ
+        if second is not None:
+            return -np.inf, np.inf
+        return float(samples[0][0]), float(samples[0][0])
+    found = bootstrap(samples, statistic, n_resamples=_RESAMPLES, method="percentile", rng=_SEED, vectorized=True)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -1,0 +1,97 @@
+"""Where studies are kept: journal files, or databases by their URL."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+
+from .journal import open_backend, repair_journal
+from .trials import requeue
+
+HEARTBEAT_SECONDS = 60
+GRACE_PERIODS = 3
+_CONNECT_SECONDS = 5
+
+
+def is_url(storage: str) -> bool:
+    """:return: whether this is a database rather than a file"""
+    return "://" in storage
+
+
+def shown(storage: str) -> str:
+    """:return: without a password"""
+    if not is_url(storage):
+        return storage
+    from sqlalchemy.engine import make_url
+
+    return make_url(storage).render_as_string(hide_password=True)
+
+
+def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_SECONDS) -> BaseStorage:
+    """
+    :param storage: path of a journal, or URL of a database
+    :param create: whether there may be none yet
+    :param heartbeat: seconds between the signs of life of a running trial, in databases; after three without one a
+        trial counts as lost
+    :return: the storage
+    :raises ValueError: if it cannot be opened
+    """
+    if is_url(storage):
+        return _open_database(storage, heartbeat)
+    path = Path(storage)
+    if not path.exists():
+        if not create:
+            near = sorted(str(each) for each in path.parent.parent.glob("*/journal.log"))[:5]
+            raise ValueError(f"There is no journal {storage!r}." + (f" There are: {', '.join(near)}" if near else ""))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"Cannot make {path.parent}: {error}") from error
+    try:
+        if path.exists() and create:
+            copy = repair_journal(path)
+            if copy is not None:
+                print(f"{path} had broken lines, which are taken out; the file as it was is {copy}")
+        return JournalStorage(open_backend(path))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        AssertionError,
+    ) as error:  # as Optuna reads what is no journal
+        raise ValueError(
+            f"Cannot open the journal {storage!r}: {error}. If it is a journal with broken lines, `softac-tune repair` "
+            "takes them out"
+        ) from error
+
+
+def _open_database(url: str, heartbeat: int) -> RDBStorage:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    try:
+        dialect = make_url(url).get_backend_name()
+    except ArgumentError as error:
+        raise ValueError(f"{url!r} is no database URL such as postgresql+psycopg2://user@host/database") from error
+    options: dict[str, Any] = {}
+    if dialect in ("postgresql", "mysql"):
+        options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs=options,
+                heartbeat_interval=heartbeat,
+                grace_period=GRACE_PERIODS * heartbeat,
+                heartbeat_stale_trial_callback=lambda study, trial: requeue(study, trial.number),
+            )
+        except ImportError as error:
+            raise ValueError(
+                f"{error}. The driver in {shown(url)} is a package of its own: pip install psycopg2-binary"
+            ) from error
+        except (SQLAlchemyError, OSError) as error:
+            raise ValueError(f"Cannot reach {shown(url)}: {str(error).splitlines()[0]}") from error

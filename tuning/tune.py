@@ -1,0 +1,251 @@
+"""``softac-tune tune``: create or resume a study, and run it with several processes."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from .crew import Crew
+from .evaluate import METRICS
+from .interrupts import Interrupts
+from .journal import Owner
+from .places import Place, add_place_options, parse_duration, place_of
+from .report import best_lines, summary
+from .settings import PRUNERS, SAMPLERS, Settings
+from .storage import HEARTBEAT_SECONDS, is_url, open_storage, shown
+from .study import Asked, create_or_resume, parse_pairs, settings_from, smoke_test, stored_settings
+from .trials import Book, book_of, reap, requeue_lost
+
+_REFRESH_SECONDS = 0.5
+_MAX_DEATHS = 10
+_TIMED_STEPS = 300
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """:param parser: of this command"""
+    add_place_options(parser)
+    add_limit_options(parser)
+    parser.add_argument("--env", metavar="ID", help="environment, as CartPole-v1 or module:id")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
+    parser.add_argument("--gpus", metavar="0,1", help="CUDA devices that the processes get in turn")
+    parser.add_argument("--timeout", metavar="30m", help="stop after this time; the same command goes on later")
+    parser.add_argument("--dry-run", action="store_true", help="print space, steps and estimated time, and end")
+    study = parser.add_argument_group("the study", "kept in it; what is left out later is what it was")
+    study.add_argument("--seeds", type=int, help="training runs of each trial; default: 1")
+    study.add_argument("--steps", type=int, help="of each run; default: n_timesteps of the zoo entry")
+    study.add_argument("--evaluations", type=int, help="of each run; default: 10")
+    study.add_argument("--episodes", type=int, help="of each evaluation; default: 10")
+    study.add_argument("--metric", choices=METRICS, help="of a run; default: final, the last fifth of the evaluations")
+    study.add_argument("--space", metavar="box|discrete|FILE", help="what is tuned; default: by the action space")
+    study.add_argument(
+        "--tune", nargs="+", metavar="NAME", help="optional parameters of the space: gamma, batch_size, ..."
+    )
+    study.add_argument("--sampler", choices=SAMPLERS, help="default: tpe")
+    study.add_argument("--sampler-seed", type=int, help="default: 0")
+    study.add_argument("--pruner", choices=PRUNERS, help="default: median")
+    study.add_argument("--conf-file", metavar="FILE", help="zoo configurations; default: those of this package")
+    study.add_argument("--env-kwargs", nargs="+", metavar="K:V", help="arguments of the environment")
+    study.add_argument("-params", "--hyperparams", nargs="+", metavar="K:V", help="changes to the zoo entry")
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """:param parser: of ``tune`` or ``worker``"""
+    parser.add_argument("--trials", type=int, default=50, help="how many the study shall have in all; default: 50")
+    parser.add_argument("--max-failures", type=int, default=5, help="stop after so many in a row; default: 5")
+    parser.add_argument("--threads", type=int, default=1, help="of torch in each process; default: 1")
+    parser.add_argument("--device", default="auto", help="to train on; default: auto")
+    parser.add_argument(
+        "--heartbeat",
+        type=int,
+        default=HEARTBEAT_SECONDS,
+        metavar="SECONDS",
+        help=f"between a running trial's signs of life in a database; lost after three; default: {HEARTBEAT_SECONDS}",
+    )
+
+
+def check_limits(options: argparse.Namespace) -> None:
+    """:raises ValueError: for a number that is too small"""
+    for name in ("trials", "max_failures", "threads", "heartbeat", "jobs"):
+        value = getattr(options, name, 1)
+        if value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    :param options: of the command line
+    :return: exit status
+    :raises ValueError: for what cannot work, before anything is trained
+    """
+    check_limits(options)
+    deadline = None if options.timeout is None else time.time() + parse_duration(options.timeout)
+    asked = _asked(options)
+    place = place_of(options)
+    if options.dry_run:
+        return _dry_run(options, place, asked)
+    owner = None
+    if not is_url(place.storage):
+        Path(place.storage).parent.mkdir(parents=True, exist_ok=True)
+        owner = Owner(Path(place.storage))
+        owner.take(place.study)
+    try:
+        storage = open_storage(place.storage, create=True, heartbeat=options.heartbeat)
+        stored = stored_settings(storage, place.study)
+        settings = settings_from(asked, stored)
+        if stored is None:
+            smoke_test(settings)
+        study = create_or_resume(storage, place.study, settings)
+        _tell_what_was_lost(study)
+        return _run(study, place, options, deadline)
+    finally:
+        if owner is not None:
+            owner.release()
+
+
+def _asked(options: argparse.Namespace) -> Asked:
+    pairs = {name: getattr(options, name) for name in ("env_kwargs", "hyperparams")}
+    parsed: dict[str, Any] = {name: None if value is None else parse_pairs(value) for name, value in pairs.items()}
+    names = ("env", "conf_file", "space", "tune", "seeds", "steps", "evaluations", "episodes", "metric", "sampler")
+    given = {name: getattr(options, name) for name in (*names, "sampler_seed", "pruner")}
+    return Asked(**parsed, **given)
+
+
+def _tell_what_was_lost(study: optuna.Study) -> None:
+    found = sorted(reap(study) + requeue_lost(study))
+    if found:
+        print(f"Trials {', '.join(map(str, found))} did not come to their end; they are done once more.")
+
+
+def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadline: float | None) -> int:
+    book = book_of(study)
+    print(f"Study {place.study} in {shown(place.storage)}: {summary(book)}; {options.trials} trials wanted.")
+    if len(book.finished) >= options.trials:
+        print("\n".join(best_lines(study)))
+        return 0
+    worker_options = ["--trials", str(options.trials), "--max-failures", str(options.max_failures)]
+    worker_options += [
+        "--threads",
+        str(options.threads),
+        "--device",
+        options.device,
+        "--heartbeat",
+        str(options.heartbeat),
+    ]
+    if deadline is not None:
+        worker_options += ["--deadline", repr(deadline)]
+    gpus = [] if options.gpus is None else options.gpus.split(",")
+    crew = Crew(place, options.jobs, worker_options, gpus)
+    interrupts = Interrupts(deadline)
+    interrupts.catch_signals()
+    try:
+        crew.start()
+        aborted = _watch(study, crew, interrupts, options.trials)
+    finally:
+        crew.kill()
+    book = book_of(study)
+    print("\n".join(best_lines(study)))
+    if aborted:
+        print("Aborted. The same command goes on; trials that were running are done once more.")
+        return 130
+    if len(book.finished) >= options.trials:
+        return 0
+    if crew.gave_up or crew.deaths >= _MAX_DEATHS:
+        print(f"Stopped after failures. What the workers printed last:\n{crew.last_words()}")
+        return 1
+    print(f"Stopped ({interrupts.reason or 'the workers have ended'}). The same command goes on.")
+    return 0
+
+
+def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int) -> bool:
+    """:return: whether it was aborted"""
+    stopping = False
+    first = len(book_of(study).finished)
+    with tqdm(total=trials, initial=first, unit="trial", dynamic_ncols=True) as bar:
+        while True:
+            at_work = crew.watch(replace=not stopping and crew.deaths < _MAX_DEATHS)
+            book = book_of(study)
+            _show(bar, book)
+            if at_work == 0:
+                return False
+            if interrupts.signals > 1:
+                return True
+            if not stopping and (interrupts.reason is not None or crew.gave_up):
+                stopping = True
+                if interrupts.signals:
+                    bar.write("Leaving the running trials, which will be done again. Once more to abort at once.")
+                crew.stop()
+            interrupts.wait(_REFRESH_SECONDS)
+
+
+def _show(bar: "tqdm[Any]", book: Book) -> None:
+    bar.n = len(book.finished)
+    best, baseline = book.best(), book.baseline
+    parts: dict[str, Any] = {}
+    if best:
+        parts["best"] = f"{best[0].value:.2f} (#{best[0].number})"
+    if baseline is not None:
+        parts["baseline"] = f"{baseline.value:.2f}"
+    parts |= {"running": len(book.running), "pruned": len(book.pruned)}
+    if book.failed:
+        parts["failed"] = len(book.failed)
+    before = bar.postfix
+    bar.set_postfix(parts, refresh=False)
+    if sys.stderr.isatty() or bar.postfix != before:
+        bar.refresh()
+
+
+def _dry_run(options: argparse.Namespace, place: Place, asked: Asked) -> int:
+    stored = None
+    if is_url(place.storage) or Path(place.storage).exists():
+        stored = stored_settings(open_storage(place.storage, heartbeat=options.heartbeat), place.study)
+    settings = settings_from(asked, stored)
+    smoke_test(settings)
+    protocol, space = settings.protocol, settings.parsed_space()
+    per_trial = protocol.steps * len(settings.seeds)
+    print(f"Study {place.study} in {shown(place.storage)}{'' if stored is None else ', which exists'}")
+    print("Space:\n  " + "\n  ".join(map(str, space.parameters)))
+    as_is = space.params_of(settings.base()) is None
+    print("First trial: the zoo entry" + (", which lies outside of the space" if as_is else ""))
+    print(
+        f"A trial: {len(settings.seeds)} seeds of {protocol.steps} steps, with {protocol.evaluations} evaluations of "
+        f"{protocol.episodes} episodes each, metric {protocol.metric}"
+    )
+    print(
+        f"In all: {options.trials} trials, {options.trials * per_trial} steps, unless some are pruned "
+        f"({settings.pruner})"
+    )
+    seconds = _seconds_per_step(settings, options) * per_trial * options.trials / options.jobs
+    print(f"Estimated time with {options.jobs} jobs: {_readable(seconds)}, without evaluations and pruning")
+    return 0
+
+
+def _seconds_per_step(settings: Settings, options: argparse.Namespace) -> float:
+    """Measured with the base entry, after its learning starts."""
+    from sac_ext import SoftAC
+
+    th.set_num_threads(options.threads)
+    env = settings.env.make(settings.seeds[0])
+    model = SoftAC(**settings.base(), env=env, device=options.device)
+    warm = max(model.learning_starts, 1) + 100
+    times: dict[int, float] = {}
+
+    class Clock(BaseCallback):
+        def _on_step(self) -> bool:
+            times[self.num_timesteps] = time.perf_counter()
+            return True
+
+    model.learn(warm + _TIMED_STEPS, Clock())
+    env.close()
+    late = [step for step in times if step >= warm]
+    return (times[late[-1]] - times[late[0]]) / (late[-1] - late[0])
+
+
+def _readable(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
