@@ -59,6 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ent_coef": "auto_1.0",
         "critic_reduction": "min",
     },
+    "target 0.5 to 0.1": {"target_entropy": "linear:0.5->0.1@0.5"},
     "target 0.35": {"target_entropy": "fraction:0.35"},
     "target 0.7": {"target_entropy": "fraction:0.7"},
     "target 0.5, minimum of critics": {"target_entropy": "fraction:0.5", "critic_reduction": "min"},

@@ -40,6 +40,10 @@ def soft_ac(env: Any, env_id: str, seed: int, **changes: Any) -> Any:
     return SoftAC(env=env, seed=seed, device="cpu", **{"execution": "compile", **arguments, **changes})
 
 
+def constant_target(env: Any, env_id: str, seed: int) -> Any:
+    return soft_ac(env, env_id, seed, target_entropy="fraction:0.5")
+
+
 def without_entropy(env: Any, env_id: str, seed: int) -> Any:
     return soft_ac(env, env_id, seed, ent_coef=0.0, policy_delay=2)
 
@@ -78,7 +82,7 @@ def deterministic(name: str) -> Callable[..., Any]:
     return make
 
 
-DISCRETE = {"SoftAC": soft_ac, "DQN": dqn, "SDSAC": sdsac}
+DISCRETE = {"SoftAC": soft_ac, "SoftAC, constant target": constant_target, "DQN": dqn, "SDSAC": sdsac}
 CONTENDERS: dict[str, dict[str, Callable[..., Any]]] = {
     "CartPole-v1": DISCRETE,
     "Acrobot-v1": DISCRETE,

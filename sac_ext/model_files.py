@@ -65,8 +65,9 @@ class ModelFiles(OffPolicyAlgorithm):
         """
         passed = {"target_entropy": self.target_entropy, "replay_buffer_class": self.replay_buffer_class}
         self._entropy_target_state = self.temperature.target.state_dict()
-        if self.target_entropy == "auto":  # SAC would ask its environment what this means, and fail without one
-            self.target_entropy = self.head.defaults.target_entropy
+        default = self.head.defaults.target_entropy
+        if self.target_entropy == "auto" and not isinstance(default, str):
+            self.target_entropy = default  # SAC would ask its environment what "auto" means, and fail without one
         if self.replay_buffer_class is DeviceReplayBuffer:  # SAC, and SoftAC, take their own
             self.replay_buffer_class = None
         try:

@@ -75,10 +75,10 @@ class SoftAC(Collecting):
     :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps. As in SB3
         they are counted from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
     :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
-        action dimensions on Box, half the maximum on discrete actions), a number, a string such as
-        ``"fraction:0.5"`` or ``"linear:0.6->0.2@0.5"``, a dict such as ``{"kind": "per_dim", "scale": 0.5}``, an
-        :class:`~sac_ext.EntropyTarget`, or a function of the progress remaining. With action masks each state's target
-        is the same share of the entropy that its mask leaves
+        action dimensions on Box; on discrete actions ``"linear:0.5->0.1@0.5"``, from half the maximum to a tenth over
+        the first half of training), a number, a string such as ``"fraction:0.5"``, a dict such as
+        ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
+        remaining. With action masks each state's target is the same share of the entropy that its mask leaves
     :param use_sde: Whether to use generalized State Dependent Exploration (gSDE); for Box action spaces only
     :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE
         Default: -1 (only sample at the beginning of the rollout)

@@ -54,8 +54,8 @@ TARGETS = st.one_of(
 @given(TARGETS)
 def test_dicts_and_reprs_give_the_same_target_again(target: EntropyTarget) -> None:
     spec = spec_of(target)
-    assert parse_entropy_target(spec, default_nats=0.0) == target
-    assert spec_of(parse_entropy_target(spec, default_nats=0.0)) == spec
+    assert parse_entropy_target(spec, default=0.0) == target
+    assert spec_of(parse_entropy_target(spec, default=0.0)) == spec
     assert eval(repr(target), vars(sac_ext).copy()) == target
 
 
@@ -88,7 +88,7 @@ def test_a_target_of_ones_own_has_no_dict() -> None:
     ],
 )
 def test_specs(spec: Any, target: EntropyTarget) -> None:
-    assert parse_entropy_target(spec, default_nats=0.0) == target
+    assert parse_entropy_target(spec, default=0.0) == target
 
 
 # ---------------------------------------------------------------- formulas

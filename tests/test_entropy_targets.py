@@ -47,7 +47,7 @@ DISCRETE = EntropyContext(0, 1.0, 0, action_dim=1, min_entropy=0.0, max_entropy=
     ],
 )
 def test_specs(spec: Any, target: EntropyTarget) -> None:
-    assert parse_entropy_target(spec, default_nats=-2.0) == target
+    assert parse_entropy_target(spec, default=-2.0) == target
 
 
 def test_values() -> None:
@@ -89,20 +89,20 @@ def test_values() -> None:
 )
 def test_bad_specs(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_entropy_target(spec, default_nats=0.1)
+        parse_entropy_target(spec, default=0.1)
 
 
 @pytest.mark.parametrize("spec", [None, True, [0.5]])
 def test_specs_of_a_wrong_type(spec: Any) -> None:
     with pytest.raises(TypeError, match=r"target_entropy must be a number in nats, a string, a dict.*got"):
-        parse_entropy_target(spec, default_nats=0.1)
+        parse_entropy_target(spec, default=0.1)
 
 
 @given(st.one_of(st.text(), st.builds("{}:{}".format, st.sampled_from(sorted(KINDS)), st.text())))
 def test_any_string_is_a_target_or_a_value_error(spec: str) -> None:
     error = None
     try:
-        assert isinstance(parse_entropy_target(spec, default_nats=0.1), EntropyTarget)
+        assert isinstance(parse_entropy_target(spec, default=0.1), EntropyTarget)
     except ValueError as refused:
         error = refused
     assert error is None or all(kind in str(error) for kind in KINDS)
@@ -281,4 +281,4 @@ def test_a_target_set_on_the_model_takes_effect_as_on_sac() -> None:
 
 def test_the_class_of_a_target_is_no_target() -> None:
     with pytest.raises(TypeError, match="got the class PerDimTarget: call it"):
-        parse_entropy_target(PerDimTarget, default_nats=0.1)
+        parse_entropy_target(PerDimTarget, default=0.1)

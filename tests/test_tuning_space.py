@@ -297,7 +297,7 @@ def test_suggestions(item: dict[str, Any], value: Any, distribution: Any, text: 
 def test_only_what_exists_is_suggested(name: str) -> None:
     space = built_in(name)
     assert space.conditional
-    target = "target_scale" if name == "box" else "target_fraction"
+    target = "target_scale" if name == "box" else "target_end"
     for params in (LEARNED | {target: 0.4}, FIXED):
         # asked for anything else, the trial would raise; given more, it shows that this is left
         trial = optuna.trial.FixedTrial(LEARNED | FIXED | {target: 0.4} | params)

@@ -35,11 +35,11 @@ RENAMED = {"nats": "value"}  # parameters that a dict calls otherwise
 FROM_TO = re.compile(r"(?P<start>[^>@]+)->(?P<end>[^>@]+)(@(?P<over>[^>@]+))?")  # 0.6->0.2@0.5
 
 
-def parse_entropy_target(spec: Any, default_nats: float) -> EntropyTarget:
+def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
     """
     :param spec: ``"auto"``, a number in nats, ``"fraction:0.5"``, ``"linear:0.6->0.2@0.5"``,
         ``{"kind": "fraction", "rho": 0.5}``, an :class:`EntropyTarget`, or a function of the progress remaining
-    :param default_nats: what ``"auto"`` means
+    :param default: what ``"auto"`` means, anything else of the above
     :raises ValueError: for an unknown kind or key, or a parameter out of its range
     :raises TypeError: for any other type
     """
@@ -49,7 +49,7 @@ def parse_entropy_target(spec: Any, default_nats: float) -> EntropyTarget:
         return _from_dict(spec)
     if isinstance(spec, str):
         if spec == "auto":
-            return ConstantTarget(default_nats)
+            return parse_entropy_target(default, default)
         try:
             return _from_string(spec)
         except ValueError as error:

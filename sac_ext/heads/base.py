@@ -21,7 +21,7 @@ Reduce = Callable[[th.Tensor], th.Tensor]  # (C, ...) -> (...)
 class Defaults:
     """What ``SoftAC`` uses on a family where the user chose nothing."""
 
-    target_entropy: float  # nats
+    target_entropy: float | str  # nats, or a kind of target
     initial_ent_coef: float
     ent_coef_bounds: tuple[float, float] | None
     critic_reduction: str

@@ -71,7 +71,7 @@ class CategoricalHead(ActionHead):
         self.mask_sizes = sizes
         self.max_entropy = self.code.environment_components.max_entropy
         self.defaults = Defaults(
-            target_entropy=0.5 * self.max_entropy,
+            target_entropy="linear:0.5->0.1@0.5",
             initial_ent_coef=0.1,
             ent_coef_bounds=(1e-4, 10.0),
             critic_reduction="mean",
