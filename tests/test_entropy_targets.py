@@ -16,6 +16,7 @@ from sac_ext import (
     EntropyContext,
     EntropyTarget,
     FractionTarget,
+    LinearTarget,
     PerDimTarget,
     SoftAC,
 )
@@ -224,15 +225,15 @@ def test_a_function_is_followed_through_training() -> None:
 @pytest.mark.parametrize(
     ("actions", "default", "maximum"),
     [
-        ("box", -2.0, 2 * math.log(2)),
-        ("box-2d", -4.0, 4 * math.log(2)),
-        ("discrete", 0.5 * math.log(4), math.log(4)),
-        ("discrete-start", 0.5 * math.log(3), math.log(3)),
+        ("box", ConstantTarget(-2.0), 2 * math.log(2)),
+        ("box-2d", ConstantTarget(-4.0), 4 * math.log(2)),
+        ("discrete", LinearTarget(0.5, 0.1, 0.5), math.log(4)),
+        ("discrete-start", LinearTarget(0.5, 0.1, 0.5), math.log(3)),
     ],
 )
-def test_defaults_by_space(actions: str, default: float, maximum: float) -> None:
+def test_defaults_by_space(actions: str, default: EntropyTarget, maximum: float) -> None:
     model = SoftAC("MlpPolicy", RandomEnv(actions=actions), policy_kwargs=SMALL)
-    assert model.temperature.target == ConstantTarget(default)
+    assert model.temperature.target == default
     assert model.head.max_entropy == pytest.approx(maximum)
     assert model.target_entropy == "auto"  # what the user passed stays
     continuous = actions.startswith("box")

@@ -43,8 +43,8 @@ def test_each_component_has_its_own(critic: str, env_class: Any) -> None:
         total = np.mean(parts) if name == "ent_coef" else np.sum(parts)
         assert logged[f"train/{name}"] == pytest.approx(total, rel=1e-5)
     if env_class is RandomEnv:
-        assert logged["train/target_entropy_0"] == pytest.approx(0.5 * math.log(3))
-        assert logged["train/target_entropy_1"] == pytest.approx(0.5 * math.log(2))
+        assert logged["train/target_entropy_0"] == pytest.approx(0.1 * math.log(3))
+        assert logged["train/target_entropy_1"] == pytest.approx(0.1 * math.log(2))
 
 
 def test_the_value_weighs_each_entropy_with_its_coefficient() -> None:

@@ -124,9 +124,10 @@ class Owner:
     def take(self, study_name: str) -> None:
         """
         :param study_name: for those who come later
-        :raises ValueError: if another process has it
+        :raises ValueError: if another process has it, or there can be no file
         """
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout:
             other: dict[str, Any] = {}
@@ -136,6 +137,8 @@ class Owner:
                 f"{self._path} is in use: process {other.get('pid', '?')} runs study {other.get('study', '?')!r} "
                 "there. Wait for it, add a process by `softac-tune worker`, or choose another --study or --storage"
             ) from None
+        except OSError as error:
+            raise ValueError(f"Cannot keep a journal at {self._path}: {error}") from error
         self._note.write_text(json.dumps(identity() | {"study": study_name}))
 
     def release(self) -> None:

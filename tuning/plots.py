@@ -71,10 +71,12 @@ def _draw(study: optuna.Study, name: str, folder: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    function: Callable[[Any], Any] = getattr(html, PLOTS[name])
-    function(study).write_html(folder / f"{name}.html", include_plotlyjs="cdn")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental, and what matplotlib thinks of legends
+        warnings.simplefilter(
+            "ignore"
+        )  # experimental, few trials for importances, and what matplotlib thinks of legends
+        function: Callable[[Any], Any] = getattr(html, PLOTS[name])
+        function(study).write_html(folder / f"{name}.html", include_plotlyjs="cdn")
         axes = getattr(png, PLOTS[name])(study)
         figure = axes.flat[0].figure if hasattr(axes, "flat") else axes.figure
         if hasattr(axes, "flat"):

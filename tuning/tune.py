@@ -91,7 +91,6 @@ def run(options: argparse.Namespace) -> int:
         return _dry_run(options, place, asked)
     owner = None
     if not is_url(place.storage):
-        Path(place.storage).parent.mkdir(parents=True, exist_ok=True)
         owner = Owner(Path(place.storage))
         owner.take(place.study)
     try:
