@@ -79,3 +79,30 @@ def test_losses_import_torch_only() -> None:
 def test_importing_the_package_does_not_import_the_zoo() -> None:
     script = "import sys, sac_ext; sys.exit(any(name in sys.modules for name in ('rl_zoo3', 'optuna', 'sac_ext.zoo')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+TUNING = {path.stem: path for path in (PACKAGE.parent / "tuning").glob("*.py")}
+
+
+def imported_in_tuning(path: Path) -> set[str]:
+    """Names of the files beside it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == 1:
+            found |= {node.module} if node.module else {alias.name for alias in node.names}
+    return found
+
+
+def test_imports_in_tuning_have_no_cycle() -> None:
+    graph = {name: imported_in_tuning(path) for name, path in TUNING.items()}
+    assert set().union(*graph.values()) <= set(TUNING)
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_what_scores_arguments_knows_nothing_of_optuna() -> None:
+    reached, todo = set(), {"evaluate"}
+    while todo:
+        name = todo.pop()
+        reached.add(name)
+        todo |= imported_in_tuning(TUNING[name]) - reached
+    assert not [name for name in reached if "optuna" in TUNING[name].read_text()]
