@@ -31,7 +31,14 @@ def imported_by(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            if node.module in ("sac_ext", "sac_ext.buffers", "sac_ext.execution", "sac_ext.heads", "sac_ext.entropy"):
+            if node.module in (
+                "sac_ext",
+                "sac_ext.buffers",
+                "sac_ext.execution",
+                "sac_ext.heads",
+                "sac_ext.entropy",
+                "sac_ext.zoo",
+            ):
                 names = [f"{node.module}.{alias.name}" for alias in node.names]
             else:
                 assert node.level == 0, f"relative import in {path}"
@@ -40,7 +47,7 @@ def imported_by(path: Path) -> set[str]:
             continue
         for name in names:
             head, _, rest = name.partition(".")
-            if head == "sac_ext":
+            if head == "sac_ext" and not rest.startswith("tuning"):  # a package of its own, above this one
                 folder = rest.rpartition(".")[0]
                 found.add(rest if rest in FILES else folder if folder in FILES else "__init__")
     return found

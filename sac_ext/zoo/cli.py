@@ -1,0 +1,40 @@
+"""``softac-zoo``: the commands."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from sac_ext.soft_ac import SoftAC
+from sac_ext.zoo import hub, play
+from sac_ext.zoo.registration import PlayedSoftAC, register
+from sac_ext.zoo.train import train
+
+COMMANDS: dict[str, tuple[Callable[[list[str]], None], type[SoftAC]]] = {
+    "train": (train, SoftAC),
+    "enjoy": (play.enjoy, PlayedSoftAC),
+    "record_video": (play.record_video, PlayedSoftAC),
+    "benchmark": (play.benchmark, PlayedSoftAC),
+    "plot_train": (play.plot_train, PlayedSoftAC),
+    "all_plots": (play.all_plots, PlayedSoftAC),
+    "plot_from_file": (play.plot_from_file, PlayedSoftAC),
+    "push_to_hub": (hub.push_to_hub, PlayedSoftAC),
+    "load_from_hub": (hub.load_from_hub, PlayedSoftAC),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    :param argv: command and its options; those of the process by default
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    usage = f"usage: softac-zoo {{{','.join(COMMANDS)}}} [options of rl_zoo3's command]"
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(usage)
+        return
+    if not arguments or arguments[0] not in COMMANDS:
+        raise SystemExit(f"unknown command {arguments[0]!r}\n{usage}" if arguments else usage)
+    command, algorithm = COMMANDS[arguments[0]]
+    try:
+        register(algorithm)
+    except ImportError as error:
+        raise SystemExit(str(error)) from error
+    command(arguments[1:])

@@ -1,0 +1,67 @@
+"""SoftAC in the tables that rl-baselines3-zoo has of its algorithms."""
+
+from importlib.resources import files
+from typing import Any
+
+from sac_ext.soft_ac import SoftAC
+
+ALGO = "softac"
+
+
+class PlayedSoftAC(SoftAC):
+    """SoftAC loaded to be played: the replay buffer it would train with is not allocated."""
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> "PlayedSoftAC":
+        return super().load(*args, **{"buffer_size": 1, **kwargs})
+
+
+def register(algorithm: type[SoftAC] = SoftAC) -> None:
+    """
+    Make ``--algo softac`` known to rl_zoo3 in this process, also to ``-optimize`` and ``--trial-id``.
+
+    :param algorithm: class to register
+    :raises ImportError: if rl_zoo3 is not installed
+    """
+    try:
+        import rl_zoo3
+        from rl_zoo3 import hyperparams_opt
+    except ImportError as error:
+        raise ImportError(f'{error}. The zoo commands need: pip install "sac-ext[zoo]"') from error
+    rl_zoo3.ALGOS[ALGO] = algorithm
+    hyperparams_opt.HYPERPARAMS_SAMPLER[ALGO] = sample_params
+    hyperparams_opt.HYPERPARAMS_CONVERTER[ALGO] = convert_params
+
+
+def sample_params(trial: Any, n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
+    """
+    Proposals of ``softac-tune``'s spaces, in the form of rl_zoo3's samplers.
+
+    :param trial: of Optuna
+    :param n_actions: size of an action, on Box; 0 on discrete actions
+    :param n_envs: not used
+    :param additional_args: not used
+    :return: arguments of SoftAC
+    """
+    space = _space("box" if n_actions else "discrete")
+    return dict(space.arguments(space.suggest(trial), {}))
+
+
+def convert_params(params: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param params: of a trial
+    :return: arguments of SoftAC
+    """
+    space = _space("discrete" if "target_end" in params else "box")  # which differ in nothing else
+    return dict(space.arguments(params, {}))
+
+
+def _space(name: str) -> Any:
+    from sac_ext.tuning.space import load_space, parse_space
+
+    return parse_space(load_space(name), name)
+
+
+def default_config() -> str:
+    """:return: path of the configurations that ship with this package"""
+    return str(files("sac_ext.zoo_configs") / "softac.yml")

@@ -1,0 +1,75 @@
+"""Running the zoo's own commands with other options, and with some of their functions replaced."""
+
+import ast
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+from sac_ext.zoo.registration import ALGO
+
+
+@contextlib.contextmanager
+def options_of(command: str, options: list[str]) -> Iterator[None]:
+    """
+    The zoo's commands read ``sys.argv``; of an option given twice, the last counts.
+
+    :param command: for messages
+    :param options: on the command line
+    """
+    before, sys.argv = sys.argv, [f"softac-zoo {command}", *options]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def run_function(command: str, function: Callable[[], None], options: list[str]) -> None:
+    """
+    :param command: for messages
+    :param function: of the zoo
+    :param options: on the command line; ``--algo`` is ours unless they say otherwise
+    """
+    with options_of(command, ["--algo", ALGO, *options]):
+        function()
+
+
+def run_script(command: str, module_name: str, options: list[str], **replaced: Any) -> None:
+    """
+    Run what a module does as a script, which cannot be called otherwise.
+
+    :param command: for messages
+    :param module_name: of the zoo
+    :param options: on the command line
+    :param replaced: names of the module that stand for something else meanwhile
+    """
+    module = importlib.import_module(module_name)
+    original = {name: getattr(module, name) for name in replaced}
+    blocks = [node for node in ast.parse(inspect.getsource(module)).body if _is_main_block(node)]
+    if not blocks:
+        raise RuntimeError(f"{module_name} is no script in this version of rl_zoo3")
+    code = compile(ast.Module(blocks[0].body, []), str(module.__file__), "exec")
+    vars(module).update(replaced)
+    try:
+        with options_of(command, ["--algo", ALGO, *options]):
+            exec(code, dict(vars(module)))
+    finally:
+        vars(module).update(original)
+
+
+def _is_main_block(node: ast.stmt) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and "__main__" in ast.dump(node.test)
+
+
+def needs(extra: str, *modules: str) -> None:
+    """
+    :param extra: of this package that brings them
+    :param modules: that a command imports
+    :raises SystemExit: in one line, if one is missing
+    """
+    for name in modules:
+        if importlib.util.find_spec(name) is None:
+            raise SystemExit(f'{name} is not installed. This command needs: pip install "sac-ext[{extra}]"')

@@ -1,0 +1,122 @@
+"""Training by rl-baselines3-zoo, and a score of the final policy."""
+
+import difflib
+import inspect
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from sac_ext.soft_ac import SoftAC
+from sac_ext.zoo.play import LOG_FOLDER
+from sac_ext.zoo.registration import ALGO, PlayedSoftAC, default_config
+from sac_ext.zoo.running import needs, run_function
+
+SCORE_EPISODES = 20
+SCORE_SEED_OFFSET = 10_000  # the score's environment must not repeat the training's
+_ZOO_KEYS = (
+    "n_timesteps",
+    "n_envs",
+    "normalize",
+    "env_wrapper",
+    "vec_env_wrapper",
+    "env_kwargs",
+    "frame_stack",
+    "callback",
+    "monitor_kwargs",
+    "noise_type",
+    "noise_std",
+)
+
+
+def train(options: list[str]) -> None:
+    """
+    ``rl_zoo3.train`` with SoftAC (which must be registered), its configurations, a progress bar and evaluations, then
+    a score of the final policy.
+
+    :param options: command-line options of ``rl_zoo3.train``
+    """
+    if any(option.startswith(("-opt", "--opt")) for option in options):
+        needs("zoo", "optuna", "pandas")
+    from rl_zoo3 import train as zoo_train
+
+    managers: list[Any] = []
+
+    class Manager(zoo_train.ExperimentManager):  # type: ignore[misc]
+        def __init__(self, *args: Any, trial_id: int | None = None, **kwargs: Any) -> None:
+            super().__init__(*args, trial_id=None if trial_id is None else _TrialId(trial_id), **kwargs)
+            managers.append(self)
+
+        def read_hyperparameters(self) -> Any:
+            found = super().read_hyperparameters()
+            if self.algo == ALGO:
+                _check_keys(found[0])
+            return found
+
+    defaults = ["--conf-file", default_config(), "-f", LOG_FOLDER, "--eval-freq", "5000", "--log-interval", "100", "-P"]
+    original, zoo_train.ExperimentManager = zoo_train.ExperimentManager, Manager
+    try:
+        run_function("train", zoo_train.train, [*defaults, *options])
+    finally:
+        zoo_train.ExperimentManager = original
+    if managers[0].algo == ALGO and not managers[0].optimize_hyperparameters:
+        _print_score(managers[0])
+
+
+class _TrialId(int):
+    """Zero is a trial too, which the zoo takes for none."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _check_keys(hyperparams: Mapping[str, Any]) -> None:
+    """
+    :param hyperparams: of an entry
+    :raises ValueError: for a key that neither the zoo nor SoftAC knows, with the nearest one
+    """
+    known = {*inspect.signature(SoftAC.__init__).parameters, *_ZOO_KEYS} - {"self", "env", "seed", "_init_setup_model"}
+    for key in hyperparams:
+        if key not in known:
+            close = difflib.get_close_matches(key, sorted(known), n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "see the arguments of SoftAC in its README"
+            raise ValueError(f"neither rl-baselines3-zoo nor SoftAC knows the hyperparameter {key!r}; {hint}")
+
+
+def _print_score(manager: Any) -> None:
+    from rl_zoo3.utils import create_test_env, get_saved_hyperparams
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    path = f"{manager.save_path}/{manager.env_name}.zip"
+    hyperparams, stats_path = get_saved_hyperparams(manager.params_path, norm_reward=False, test_mode=True)
+    hyperparams.pop("env_kwargs", None)
+    env = create_test_env(
+        manager.env_name.gym_id,
+        stats_path=stats_path,
+        seed=(manager.seed + SCORE_SEED_OFFSET) % 2**32,
+        should_render=False,
+        hyperparams=hyperparams,
+        env_kwargs=manager.eval_env_kwargs,
+    )
+    model = PlayedSoftAC.load(path, env=env, device=manager.device)
+    deterministic = manager.deterministic_eval
+    mean, std = evaluate_policy(model, env, SCORE_EPISODES, deterministic=deterministic)
+    env.close()
+    how = "deterministic" if deterministic else "stochastic"
+    print(f"\nScore of the final policy: {mean:.2f} +/- {std:.2f} ({SCORE_EPISODES} {how} episodes)")
+    print(f"Saved in {path}")
+    same = ["--env", manager.env_name.gym_id, "-f", manager.log_folder]
+    print("Next:")
+    print(f"  {_command('enjoy', *same)}   # watch it (--no-render without a screen)")
+    if os.path.exists(f"{manager.save_path}/best_model.zip"):
+        print(f"  {_command('enjoy', *same, '--load-best')}   # the best policy of the evaluations")
+    print(f"  {_command('train', *same, '--seed', str(manager.seed + 1))}   # once more, with another seed")
+
+
+def _command(*arguments: str) -> str:
+    """As one would type it in this folder."""
+    python = sys.executable
+    if python.startswith(os.getcwd() + os.sep):
+        python = os.path.relpath(python)
+    return shlex.join([python, "-m", "sac_ext.zoo", *arguments])

@@ -1,0 +1,197 @@
+"""What rl-baselines3-zoo does with a trained SoftAC, and its optimize mode, by our commands."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+pytest.importorskip("rl_zoo3")
+import yaml
+
+from sac_ext import SoftAC, zoo
+from sac_ext.zoo import hub, play, registration
+from sac_ext.zoo.running import needs
+
+ENV = "CartPole-v1"
+FAST = ["learning_starts:50", "batch_size:16", "buffer_size:1000", "policy_kwargs:dict(net_arch=[8])"]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # of the zoo's, moviepy's and seaborn's own code
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with logs/ of two short trainings, as many as the zoo's plots need."""
+    folder = tmp_path_factory.mktemp("zoo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        evaluations = ["--eval-freq", "100", "--eval-episodes", "2"]
+        for seed in ("0", "1"):
+            zoo.main(["train", "--env", ENV, "-n", "400", *evaluations, "--seed", seed, "-params", *FAST])
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    return trained
+
+
+def test_record_video(here: Path) -> None:
+    zoo.main(["record_video", "--env", ENV, "-n", "30", "-o", "videos"])
+    (video,) = (here / "videos").glob("*.mp4")
+    assert video.read_bytes()[4:8] == b"ftyp"
+
+
+def test_benchmark_from_any_folder(here: Path) -> None:
+    zoo.main(["benchmark", "-n", "300", "--num-threads", "1"])
+    table = (here / "benchmark.md").read_text()
+    (row,) = [line for line in table.splitlines() if "softac" in line]
+    assert "CartPole-v1" in row
+
+
+def test_plots(here: Path) -> None:
+    zoo.main(["plot_train", "-e", ENV, "-w", "2"])
+    zoo.main(["all_plots", "-e", ENV, "-o", "results", "--no-display"])
+    assert (here / "results.pkl").exists()
+    zoo.main(["plot_from_file", "-i", "results.pkl", "-o", "curves", "--format", "png"])
+    assert list(here.glob("curves*"))
+
+
+def test_training_goes_on_from_a_file(here: Path) -> None:
+    zoo.main(["train", "--env", ENV, "-n", "100", "-i", f"logs/softac/{ENV}_1/{ENV}.zip", "-f", "more"])
+    assert SoftAC.load(here / "more" / "softac" / f"{ENV}_1" / f"{ENV}.zip").num_timesteps == 100
+
+
+# ---------------------------------------------------------------- the hub
+
+
+class Hub:
+    """What would go to the hub stays in a folder."""
+
+    def __init__(self) -> None:
+        self.uploads: list[Path] = []
+
+    def create_repo(self, **_: Any) -> str:
+        return "the hub"
+
+    def snapshot_download(self, *, local_dir: Path, **_: Any) -> None:
+        local_dir.mkdir(parents=True, exist_ok=True)
+
+    def upload_folder(self, *, folder_path: Path, **_: Any) -> None:
+        self.uploads.append(folder_path)
+
+
+def test_push_to_hub_and_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub._name_what_was_renamed()
+    import rl_zoo3.load_from_hub
+    import rl_zoo3.push_to_hub
+
+    there = Hub()
+    monkeypatch.setattr(rl_zoo3.push_to_hub, "HfApi", lambda: there)
+    zoo.main(["push_to_hub", "--env", ENV, "-orga", "us", "--no-render"])
+    (folder,) = there.uploads
+    card = (folder / "README.md").read_text()
+    assert f"softac-zoo load_from_hub --env {ENV} -orga us" in card
+    assert "rl_zoo3.enjoy" not in card
+    assert "SoftAC" in card.split("---")[1]  # the metadata
+    assert (folder / f"softac-{ENV}.zip").exists()
+
+    monkeypatch.setattr(rl_zoo3.load_from_hub, "load_from_hub", lambda _, name: str(folder / name))
+    (folder / "vec_normalize.pkl").write_bytes(b"")
+    zoo.main(["load_from_hub", "--env", ENV, "-orga", "us", "-f", "loaded"])
+    (model,) = (here / "loaded" / "softac").glob(f"*/{ENV}.zip")
+    assert SoftAC.load(model).num_timesteps == 400
+
+
+# ---------------------------------------------------------------- optimize
+
+
+@pytest.mark.parametrize(("env", "name"), [(ENV, "discrete"), ("Pendulum-v1", "box")])
+def test_optimize_then_train_with_a_trial(
+    env: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = ["--study-name", "study", "--storage", "study.log"]
+    short = ["--env", env, "-n", "120", "--num-threads", "1", *study]
+    options = ["-optimize", "--n-trials", "2", "--n-jobs", "1", "--no-optim-plots", "--n-evaluations", "1"]
+    zoo.main(["train", *short, *options, "--eval-episodes", "1", "-params", *FAST])
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend("study.log"))
+    trials = optuna.load_study(study_name="study", storage=storage).trials
+    assert len(trials) == 2
+    zoo.main(["train", *short, "--trial-id", "0", "--eval-freq", "-1", "-params", *FAST])
+    (path,) = tmp_path.glob(f"logs/softac/*/{env}.zip")
+    model = SoftAC.load(path)
+    params = trials[0].params
+    assert model.tau == params["tau"]
+    assert model.actor_learning_rate == params["actor_learning_rate"]
+    learned = params["alpha"] == "learned"
+    assert model.ent_coef == (f"auto_{params['alpha_initial']}" if learned else params["alpha_fixed"])
+    config = yaml.load((path.parent / env / "config.yml").read_text(), yaml.UnsafeLoader)
+    assert dict(config)["tau"] == params["tau"]
+
+
+@pytest.mark.parametrize("n_actions", [0, 2])
+def test_the_converter_gives_what_the_sampler_gave(n_actions: int) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(20):
+        trial = study.ask()
+        assert registration.convert_params(trial.params) != registration.sample_params(trial, n_actions, 1, {})
+        assert registration.convert_params(trial.params) == registration.sample_params(
+            optuna.trial.FixedTrial(trial.params), n_actions, 1, {}
+        )
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.yml").write_text(f"{ENV}:\n  n_timesteps: 100\n  policy: MlpPolicy\n  lerning_starts: 10\n")
+    with pytest.raises(ValueError, match="knows the hyperparameter 'lerning_starts'; did you mean 'learning_starts'"):
+        zoo.main(["train", "--env", ENV, "--conf-file", "my.yml"])
+    assert not list(tmp_path.glob("logs/softac/*/*.zip"))
+
+
+def test_other_algorithms_are_the_zoos_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    import rl_zoo3
+
+    config = str(Path(rl_zoo3.__file__).parent / "hyperparams" / "a2c.yml")
+    zoo.main(["train", "--env", ENV, "--algo", "a2c", "--conf-file", config, "-n", "50"])
+    assert list(tmp_path.glob("logs/a2c/*/*.zip"))
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("enjoy", "requests"),
+        ("record_video", "moviepy"),
+        ("benchmark", "pandas"),
+        ("plot_train", "seaborn"),
+        ("plot_from_file", "rliable"),
+        ("push_to_hub", "huggingface_hub"),
+    ],
+)
+def test_a_missing_extra_is_one_line_with_the_way_out(command: str, module: str, tmp_path: Path) -> None:
+    script = (
+        "import sys, importlib.util as u; find = u.find_spec;"
+        f"u.find_spec = lambda name, *a: None if name == {module!r} else find(name, *a);"
+        f"from sac_ext import zoo; zoo.main([{command!r}])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert result.returncode == 1
+    line = f'{module} is not installed. This command needs: pip install "sac-ext[zoo]"'
+    assert result.stderr.strip().splitlines() == [line]
+
+
+def test_what_is_there_is_not_missing() -> None:
+    needs("zoo", "rl_zoo3", "torch")
+    assert play.LOG_FOLDER == "logs"
