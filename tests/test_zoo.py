@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import pytest
 
 pytest.importorskip("rl_zoo3")
@@ -16,6 +15,8 @@ import yaml
 from rl_zoo3 import ALGOS
 
 from sac_ext import SoftAC, zoo
+from sac_ext.tuning.entries import arguments_of
+from sac_ext.tuning.environments import EnvironmentSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:rich is experimental", "ignore::DeprecationWarning")
 
@@ -27,16 +28,32 @@ def run(*arguments: str, folder: Path) -> None:
     zoo.main([*arguments, "--num-threads", "1", "-f", str(folder)])
 
 
+PACKAGES = {"MinAtar": "minatar", "atari": "ale_py", "v5": "mujoco"}
+STANDS_FOR = {"default": "CartPole-v1", "atari": "ALE/Pong-v5"}
+
+
 @pytest.mark.parametrize("name", CONFIG)
-def test_configurations_train(name: str) -> None:
-    config = dict(CONFIG[name])
-    n_timesteps = config.pop("n_timesteps")
-    assert float(n_timesteps) >= 1000
-    if "policy_kwargs" in config:
-        config["policy_kwargs"] = eval(config["policy_kwargs"])  # as the zoo does
-    env = gym.make("CartPole-v1" if name == "default" else name)
-    model = SoftAC(env=env, seed=0, **config | {"learning_starts": 100}).learn(130)
-    assert model._n_updates > 0
+def test_configurations_train(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For 200 steps, half of them with gradient steps."""
+    monkeypatch.chdir(tmp_path)  # where MuJoCo logs its warnings
+    for part, package in PACKAGES.items():
+        if part in name:
+            pytest.importorskip(package)
+    entry = CONFIG[name]
+    assert float(entry["n_timesteps"]) >= 1000
+    zoo.register()  # MinAtar's and Atari's environments too
+    env = EnvironmentSpec.of_entry(STANDS_FOR.get(name, name), entry, {}).make(0)
+    changed = {"learning_starts": 100, "train_freq": 50, "gradient_steps": 20, "buffer_size": 1000}
+    model = SoftAC(env=env, seed=0, device="cpu", **arguments_of(entry) | changed).learn(200)
+    assert model._n_updates >= 40
+    env.close()
+
+
+def test_every_entry_says_what_is_known_of_it() -> None:
+    text = (files("sac_ext.zoo_configs") / "softac.yml").read_text()
+    for block in text.split("\n\n"):
+        if re.search(r"^\S+:", block, re.MULTILINE) and "<<: *" not in block:
+            assert re.search(r"^# .*(Tuned here|Taken over|Untested)", block, re.MULTILINE | re.DOTALL), block
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1", "MountainCarContinuous-v0"])

@@ -183,6 +183,7 @@ def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int)
 
 
 def _show(bar: "tqdm[Any]", book: Book) -> None:
+    before = (bar.n, bar.postfix)
     bar.n = len(book.finished)
     best, baseline = book.best(), book.baseline
     parts: dict[str, Any] = {}
@@ -193,9 +194,8 @@ def _show(bar: "tqdm[Any]", book: Book) -> None:
     parts |= {"running": len(book.running), "pruned": len(book.pruned)}
     if book.failed:
         parts["failed"] = len(book.failed)
-    before = bar.postfix
     bar.set_postfix(parts, refresh=False)
-    if sys.stderr.isatty() or bar.postfix != before:
+    if sys.stderr.isatty() or (bar.n, bar.postfix) != before:
         bar.refresh()
 
 

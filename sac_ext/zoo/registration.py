@@ -3,6 +3,8 @@
 from importlib.resources import files
 from typing import Any
 
+import gymnasium as gym
+
 from sac_ext.soft_ac import SoftAC
 
 ALGO = "softac"
@@ -31,6 +33,17 @@ def register(algorithm: type[SoftAC] = SoftAC) -> None:
     rl_zoo3.ALGOS[ALGO] = algorithm
     hyperparams_opt.HYPERPARAMS_SAMPLER[ALGO] = sample_params
     hyperparams_opt.HYPERPARAMS_CONVERTER[ALGO] = convert_params
+    _register_environments()
+
+
+def _register_environments() -> None:
+    """Those that gymnasium does not find by itself, and rl_zoo3 not either."""
+    try:
+        import minatar.gym
+    except ImportError:
+        return
+    if "MinAtar/Breakout-v1" not in gym.registry:
+        minatar.gym.register_envs()
 
 
 def sample_params(trial: Any, n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
