@@ -640,7 +640,7 @@ def test_defaults_make_the_model_that_no_arguments_make(name: str, actions: str)
         assert getattr(plain, attribute) == getattr(given_all, attribute)
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name in gym.registry or name == "default"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Box2D
 def test_entries_are_in_the_space_and_mean_the_same_there(name: str) -> None:
     env = gym.make("CartPole-v1" if name == "default" else name)
@@ -659,7 +659,7 @@ def test_entries_are_in_the_space_and_mean_the_same_there(name: str) -> None:
             model._current_progress_remaining = progress
             model._apply_learning_rates()
             optimizers = (model.actor.optimizer, model.critic.optimizer, model.ent_coef_optimizer)
-            rates.append([each.param_groups[0]["lr"] for each in optimizers])
+            rates.append([each.param_groups[0]["lr"] for each in optimizers if each is not None])
         assert rates[0] == rates[1]
 
 

@@ -46,9 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"softac-tune {options.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"softac-tune {options.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0  # whoever read this has enough
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            print(f"softac-tune {options.command}: {error}", file=sys.stderr)
+            return 2
         print(
             f"softac-tune {options.command}: no space left on the disk ({error.filename or 'storage'}). Nothing that "
             "was finished is lost; make room, and the same command goes on",

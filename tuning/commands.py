@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import socket
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import optuna
@@ -11,15 +13,15 @@ import torch as th
 from optuna.trial import TrialState
 
 from .crew import TOO_MANY_FAILURES
-from .entries import load_entry, write_entry
+from .entries import arguments_of, load_entry, write_entry
 from .interrupts import Interrupts
-from .journal import repair_journal
+from .journal import Owner, repair_journal
 from .places import add_place_options, place_of
 from .report import status_lines, trial_line
 from .settings import Settings, settings_of
 from .storage import is_url, open_storage
 from .trials import AS_IS, Book, book_of, fail, reap, requeue, requeue_lost
-from .tune import add_limit_options, check_limits
+from .tune import add_limit_options, check_limits, wanted_trials
 from .worker import Limits, TooManyFailures, load_study, work
 
 
@@ -52,12 +54,16 @@ def run_worker(options: argparse.Namespace) -> int:
     check_limits(options)
     th.set_num_threads(options.threads)
     interrupts = Interrupts(options.deadline, options.parent)
-    interrupts.catch_signals()
+    interrupts.catch_signals(abort_at_second=True)
     place = place_of(options)
     study = load_study(open_storage(place.storage, heartbeat=options.heartbeat), place.study)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    trials = wanted_trials(study) if options.trials is None else options.trials
+    index = options.index
+    if is_url(place.storage):  # where others have the same index on other machines
+        index = zlib.crc32(f"{socket.gethostname()} {os.getppid()} {index}".encode())
     try:
-        work(study, Limits(options.trials, options.max_failures), interrupts, options.index, options.device)
+        work(study, Limits(trials, options.max_failures), interrupts, index, options.device)
     except TooManyFailures as error:
         print(error)
         return TOO_MANY_FAILURES
@@ -107,14 +113,21 @@ def run_best(options: argparse.Namespace) -> int:
         print("\n".join(texts), end="")
         return 0
     path = Path(options.output)
+    if len(texts) > 1:
+        raise ValueError("-o writes one entry; leave --top out, or choose one by --trial")
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {path.parent}")
     if path.exists() and not options.force:
         raise ValueError(f"{path} exists; choose another file, or replace it by --force")
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(texts[0])
     temporary.replace(path)
-    env = settings.env.env_id
-    load_entry(path, env.rpartition(":")[2])
-    print(f"Wrote {path}. Train with it: softac-zoo train --env {env} --conf-file {path}")
+    arguments_of(load_entry(path, settings.env.name))
+    module = settings.env.env_id.rpartition(":")[0]
+    options_of_env = f" --gym-packages {module}" if module else ""
+    if settings.env.env_kwargs:  # which the zoo's evaluations do not take from the entry
+        options_of_env += " --env-kwargs " + " ".join(f"{k}:{v!r}" for k, v in settings.env.env_kwargs.items())
+    print(f"Wrote {path}. Train with it: softac-zoo train --env {settings.env.name} --conf-file {path}{options_of_env}")
     return 0
 
 
@@ -134,10 +147,12 @@ def entry_text(settings: Settings, book: Book, trial: optuna.trial.FrozenTrial, 
         base = settings.base()
         changed = settings.parsed_space().arguments(trial.params, base)
         entry |= {name: value for name, value in changed.items() if value != base.get(name)}
+        for name in base.keys() - changed.keys():  # what belongs to choices that were not taken
+            entry.pop(name, None)
     comment = f"Study {study_name}: {trial_line(trial)}, of {len(book.complete)} complete trials."
     if book.baseline is not None:
         comment += f"\nBaseline: {trial_line(book.baseline)}."
-    return write_entry(entry, settings.env.env_id.rpartition(":")[2], comment)
+    return write_entry(entry, settings.env.name, comment)
 
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
@@ -206,7 +221,12 @@ def run_repair(options: argparse.Namespace) -> int:
     path = Path(place.storage)
     if not path.exists():
         raise ValueError(f"There is no journal {str(path)!r}")
-    copy = repair_journal(path)
+    owner = Owner(path)
+    owner.take(place.study)
+    try:
+        copy = repair_journal(path)
+    finally:
+        owner.release()
     print("Nothing is broken." if copy is None else f"Took the broken lines out; the file as it was is {copy}")
     return 0
 

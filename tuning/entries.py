@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 import yaml
 
@@ -29,7 +30,7 @@ def our_config() -> Path:
 def load_entry(config: Path, env_id: str) -> dict[str, Any]:
     """
     :param config: YAML file, from environments to entries
-    :param env_id: whose entry, or else ``default``'s
+    :param env_id: whose entry, or else ``atari``'s or ``default``'s
     :return: the entry as it is written
     :raises ValueError: if the file is missing, no such YAML, or has neither
     """
@@ -41,10 +42,16 @@ def load_entry(config: Path, env_id: str) -> dict[str, Any]:
         raise ValueError(f"{config} is no YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{config} must map environments to their entries, got {content!r}")
-    entry = content.get(env_id, content.get("default"))
+    fallback = content.get("atari") if is_atari(env_id) else None
+    entry = content.get(env_id, fallback or content.get("default"))
     if not isinstance(entry, dict):
         raise ValueError(f"{config} has neither an entry for {env_id} nor a default")
     return dict(entry)
+
+
+def is_atari(env_id: str) -> bool:
+    """:return: whether this is an Atari game, for which configuration files have one entry"""
+    return env_id in gym.registry and "AtariEnv" in str(gym.registry[env_id].entry_point)
 
 
 def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:

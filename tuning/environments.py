@@ -3,7 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -33,11 +33,23 @@ class EnvironmentSpec:
     def of_entry(cls, env_id: str, entry: Mapping[str, Any], env_kwargs: Mapping[str, Any]) -> "EnvironmentSpec":
         """:return: the environment of a zoo entry, with keyword arguments added to the entry's"""
         options = {key: entry[key] for key in ENVIRONMENT_KEYS if key in entry}
-        if options.get("normalize") and "gamma" in entry:  # which rewards are normalised with, as in the zoo
-            normalize = options["normalize"]
-            normalize = evaluated("normalize", normalize) if isinstance(normalize, str) else normalize
-            options["normalize"] = {"gamma": entry["gamma"], **(normalize if isinstance(normalize, dict) else {})}
         return cls(env_id, {**(options.pop("env_kwargs", None) or {}), **env_kwargs}, options)
+
+    def with_discount(self, gamma: float | None) -> "EnvironmentSpec":
+        """
+        :param gamma: of the algorithm, or None for its default
+        :return: with rewards normalised by it, where they are, as the zoo does
+        """
+        normalize = self._evaluated("normalize")
+        if gamma is None or not normalize:
+            return self
+        options = {**(normalize if isinstance(normalize, dict) else {}), "gamma": gamma}
+        return replace(self, options={**self.options, "normalize": options})
+
+    @property
+    def name(self) -> str:
+        """The id without the module."""
+        return self.env_id.rpartition(":")[2]
 
     @property
     def n_envs(self) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
 from sb3_contrib.common.maskable.utils import is_masking_supported
@@ -18,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sac_ext import SoftAC
 
+from .entries import is_atari
 from .environments import EnvironmentSpec
 
 METRICS = ("final", "auc", "best")
@@ -115,6 +115,7 @@ def evaluate(
 
     if not seeds:
         raise ValueError("seeds must be at least one")
+    env = env.with_discount(params.get("gamma"))
     start = time.perf_counter()
     curves = [
         train(make_model, env, seed, protocol, lambda *at, index=index: report and report(index, *at), poll)
@@ -204,4 +205,4 @@ def _mean_return(model: BaseAlgorithm, env: VecEnv, episodes: int, deterministic
 
 def is_stochastic(env_id: str) -> bool:
     """:return: whether policies are evaluated with their own randomness, as is usual for Atari"""
-    return "AtariEnv" in str(gym.spec(env_id.rpartition(":")[2]).entry_point)
+    return is_atari(env_id.rpartition(":")[2])

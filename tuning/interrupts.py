@@ -2,9 +2,10 @@
 
 import os
 import signal
-import threading
 import time
 from typing import Any
+
+_SLICE_SECONDS = 0.05
 
 
 class Interrupted(Exception):
@@ -24,17 +25,24 @@ class Interrupts:
         self.signals = 0
         """How many came."""
         self._signal: int | None = None
-        self._wakes = threading.Event()
+        self._aborts = False
 
-    def catch_signals(self) -> None:
-        """From now on SIGINT and SIGTERM are reasons to stop, and no more than that."""
+    def catch_signals(self, abort_at_second: bool = False) -> None:
+        """
+        From now on SIGINT and SIGTERM are reasons to stop, and no more than that.
+
+        :param abort_at_second: whether the second one ends the process at once
+        """
+        self._aborts = abort_at_second
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._caught)
 
     def _caught(self, number: int, _frame: Any) -> None:
+        # nothing that takes a lock: this may be called while it runs
         self._signal = number
         self.signals += 1
-        self._wakes.set()
+        if self._aborts and self.signals > 1:
+            os._exit(128 + number)
 
     @property
     def reason(self) -> str | None:
@@ -55,5 +63,6 @@ class Interrupts:
 
     def wait(self, seconds: float) -> None:
         """Sleep, or less when a signal comes."""
-        self._wakes.wait(seconds)
-        self._wakes.clear()
+        end, before = time.monotonic() + seconds, self.signals
+        while time.monotonic() < end and self.signals == before:
+            time.sleep(_SLICE_SECONDS)  # which a signal does not end

@@ -1,11 +1,13 @@
 """Journal files that survive kill -9: Optuna's journal storage with locks that end with their process, and repair."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.storages.journal._file import BaseJournalFileLock  # not exported, and what a lock has to be
 
 from .processes import identity
 
@@ -13,7 +15,7 @@ _FOREIGN_GRACE_PERIOD = 5  # seconds
 _BLOCK = 65536
 
 
-class JournalLock(JournalFileSymlinkLock):
+class JournalLock(BaseJournalFileLock):
     """
     One writer at a time.
 
@@ -25,15 +27,16 @@ class JournalLock(JournalFileSymlinkLock):
     """
 
     def __init__(self, path: str) -> None:
-        super().__init__(path, _FOREIGN_GRACE_PERIOD)
+        path = os.path.abspath(path)  # a relative one would make the symbolic link point nowhere
         self._path = path
         self._outer = FileLock(path + ".writer")
+        self._inner = JournalFileSymlinkLock(path, _FOREIGN_GRACE_PERIOD)
 
     def acquire(self) -> bool:
         """Wait for the lock, and cut off what a writer that was killed left of a line, or the next is glued to it."""
         self._outer.acquire()
         try:
-            super().acquire()
+            self._inner.acquire()
             _cut_torn_tail(Path(self._path))
         except BaseException:
             self._outer.release()
@@ -43,7 +46,7 @@ class JournalLock(JournalFileSymlinkLock):
     def release(self) -> None:
         """Let the next one write."""
         try:
-            super().release()
+            self._inner.release()
         finally:
             self._outer.release()
 

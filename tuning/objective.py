@@ -40,7 +40,10 @@ class Objective:
         """
         trial.set_user_attr(PROCESS, identity())
         book = book_of(trial.study)
-        if trial.number in {each.number for each in book.void} or book.rank(trial.number) >= self.trials:
+        frozen = next(each for each in book.all if each.number == trial.number)
+        enqueued = "fixed_params" in frozen.system_attrs  # by somebody who wants it done
+        surplus = not enqueued and book.rank(trial.number) >= self.trials
+        if surplus or trial.number in {each.number for each in book.void}:
             trial.set_user_attr(SURPLUS, True)
             raise Surplus
         try:
@@ -65,10 +68,13 @@ class Objective:
             params = self.space.suggest(trial)
         settings = self.settings
         by_seed = settings.pruner == "wilcoxon"
+        last = len(settings.seeds) - 1 if by_seed else settings.protocol.steps  # after which nothing is saved
 
         def prune_after(value: float, step: int) -> None:
             trial.report(value, step)
-            if trial.should_prune() and not trial.user_attrs.get(BASELINE):  # which the others are compared with
+            if (
+                step < last and trial.should_prune() and not trial.user_attrs.get(BASELINE)
+            ):  # which the others are compared with
                 raise optuna.TrialPruned
 
         def report(index: int, step: int, value: float) -> None:

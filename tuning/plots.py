@@ -1,6 +1,7 @@
 """``softac-tune plot``: Optuna's plots of a study, as PNG and HTML."""
 
 import argparse
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import optuna
 
 from .places import add_place_options, place_of
+from .statistics import interquartile_mean, interval
 from .storage import open_storage
 from .trials import book_of
 from .worker import load_study
@@ -20,6 +22,8 @@ PLOTS = {
     "curves": "plot_intermediate_values",
     "timeline": "plot_timeline",
 }
+INTERVALS = "intervals"
+"""Of what ``validate`` found."""
 _NEEDS_COMPLETE = {"importances": 2, "slices": 1, "history": 1}
 
 
@@ -27,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """:param parser: of this command"""
     add_place_options(parser)
     parser.add_argument("-o", "--output", metavar="FOLDER", help="default: plots in the study's folder")
-    parser.add_argument("--only", nargs="+", choices=PLOTS, default=list(PLOTS), help="default: all")
+    parser.add_argument("--only", nargs="+", choices=[*PLOTS, INTERVALS], help="default: all")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,11 +41,14 @@ def run(options: argparse.Namespace) -> int:
     :raises ValueError: if a package for plots is missing
     """
     place = place_of(options)
-    study = _that_counts(load_study(open_storage(place.storage), place.study))
+    study = load_study(open_storage(place.storage), place.study)
     folder = Path(options.output) if options.output is not None else place.folder / "plots"
     folder.mkdir(parents=True, exist_ok=True)
     complete = len(book_of(study).complete)
-    for name in options.only:
+    for name in options.only or [*PLOTS, INTERVALS]:
+        if name == INTERVALS:
+            _draw_intervals(place.folder / "validation.json", folder)
+            continue
         if complete < _NEEDS_COMPLETE.get(name, 0):
             print(f"{name}: needs {_NEEDS_COMPLETE[name]} complete trials, there are {complete}")
             continue
@@ -54,13 +61,6 @@ def run(options: argparse.Namespace) -> int:
             continue
         print(f"Wrote {folder / name}.png and .html")
     return 0
-
-
-def _that_counts(study: optuna.Study) -> optuna.Study:
-    """A copy in memory of the trials that count and are over."""
-    copy = optuna.create_study(direction=study.direction, study_name=study.study_name)
-    copy.add_trials(trial for trial in book_of(study).finished)
-    return copy
 
 
 def _draw(study: optuna.Study, name: str, folder: Path) -> None:
@@ -83,3 +83,33 @@ def _draw(study: optuna.Study, name: str, folder: Path) -> None:
             figure.set_size_inches(3.2 * len(axes.flat), 3.5)
         figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
         plt.close(figure)
+
+
+def _draw_intervals(report: Path, folder: Path) -> None:
+    """Interquartile means on the test seeds, with their intervals."""
+    if not report.exists():
+        print(f"{INTERVALS}: needs {report}, which `softac-tune validate` writes")
+        return
+    import matplotlib as mpl
+    import plotly.graph_objects as go
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    scores = json.loads(report.read_text())["test_scores"]
+    names = list(scores)[::-1]
+    means = [interquartile_mean(scores[name]) for name in names]
+    limits = [interval(scores[name]) for name in names]
+    below = [max(0.0, mean - low) for mean, (low, _) in zip(means, limits, strict=True)]
+    above = [max(0.0, high - mean) for mean, (_, high) in zip(means, limits, strict=True)]
+    figure, axis = plt.subplots(figsize=(6, 1 + 0.4 * len(names)))
+    axis.errorbar(means, names, xerr=[below, above], fmt="o", capsize=4)
+    axis.set_xlabel("IQM on test seeds, 95 % interval")
+    axis.margins(y=0.2)
+    figure.savefig(folder / f"{INTERVALS}.png", dpi=110, bbox_inches="tight")
+    plt.close(figure)
+    errors = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    chart = go.Figure(go.Scatter(x=means, y=names, error_x=errors, mode="markers"))
+    chart.update_xaxes(title="IQM on test seeds, 95 % interval")
+    chart.write_html(folder / f"{INTERVALS}.html", include_plotlyjs="cdn")
+    print(f"Wrote {folder / INTERVALS}.png and .html")

@@ -6,6 +6,8 @@ from typing import Any
 
 import psutil
 
+_STEP_OF_THE_CLOCK = 10.0  # seconds
+
 
 def identity(pid: int | None = None) -> dict[str, Any]:
     """
@@ -25,6 +27,8 @@ def is_gone(process: dict[str, Any] | None) -> bool:
         return False
     try:
         found = psutil.Process(process["pid"])
-        return bool(found.create_time() != process["started"] or found.status() == psutil.STATUS_ZOMBIE)
+        # which is counted from the system's start, so a step of its clock moves it
+        other = abs(found.create_time() - process["started"]) > _STEP_OF_THE_CLOCK
+        return bool(other or found.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True

@@ -68,6 +68,7 @@ class Settings:
                 f"{len(self.seeds)}; 'median' and 'hyperband' judge learning curves"
             )
         self.parsed_space()
+        _check_json("the settings", asdict(self))
 
     def parsed_space(self) -> Space:
         """:return: the space, with the optional parameters that were asked for"""
@@ -145,6 +146,20 @@ def versions() -> dict[str, str]:
         except (OSError, subprocess.CalledProcessError):
             pass
     return found
+
+
+def _check_json(where: str, value: Any) -> None:
+    """:raises ValueError: for what would not be the same after it was recorded"""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"{where}: {key!r} must be a string to be recorded; write '{key}'")
+            _check_json(f"{where}: {key}", each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _check_json(where, each)
+    elif not isinstance(value, str | int | float | bool | None):
+        raise ValueError(f"{where}: {value!r} of type {type(value).__name__} cannot be recorded in a study")
 
 
 def _processor() -> str:

@@ -39,7 +39,7 @@ def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_
     :raises ValueError: if it cannot be opened
     """
     if is_url(storage):
-        return _open_database(storage, heartbeat)
+        return _open_database(storage, create, heartbeat)
     path = Path(storage)
     if not path.exists():
         if not create:
@@ -68,15 +68,19 @@ def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_
         ) from error
 
 
-def _open_database(url: str, heartbeat: int) -> RDBStorage:
+def _open_database(url: str, create: bool, heartbeat: int) -> RDBStorage:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
     try:
         dialect = make_url(url).get_backend_name()
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # a ValueError for a port that is none
         raise ValueError(f"{url!r} is no database URL such as postgresql+psycopg2://user@host/database") from error
     options: dict[str, Any] = {}
+    if dialect == "sqlite" and not create:
+        file = make_url(url).database
+        if file and file != ":memory:" and not Path(file).exists():
+            raise ValueError(f"There is no database {file!r}")
     if dialect in ("postgresql", "mysql"):
         options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 from gymnasium import spaces
+from optuna.trial import TrialState
 
 from sac_ext import SoftAC
 
@@ -17,7 +18,7 @@ from .environments import EnvironmentSpec
 from .evaluate import Protocol, is_stochastic
 from .settings import Settings, has_settings, settings_of
 from .space import load_space
-from .trials import AS_IS, BASELINE
+from .trials import AS_IS, BASELINE, RETRY_OF, book_of
 
 FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 100, 1000
 """Seeds of tuning are below the first, those of validation from there to the second."""
@@ -124,19 +125,37 @@ def create_or_resume(storage: optuna.storages.BaseStorage, name: str, settings: 
     """
     stored = stored_settings(storage, name)
     if stored is not None:
-        differences = stored.differences(settings)
-        if differences:
-            raise ValueError(
-                f"Study {name!r} exists with other settings:\n  " + "\n  ".join(differences) + "\n"
-                "Leave them out to go on with it, or choose another --study"
-            )
+        refuse_differences(stored, settings, name)
     study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
     if stored is None:
         settings.record(study)
-    if not any(trial.user_attrs.get(BASELINE) for trial in study.get_trials(deepcopy=False)):
-        params = settings.parsed_space().params_of(settings.base())
-        study.enqueue_trial(params or {}, user_attrs={BASELINE: True, AS_IS: params is None})
+    _enqueue_baseline(study, settings)
     return study
+
+
+def refuse_differences(stored: Settings, settings: Settings, name: str) -> None:
+    """
+    :param stored: in the study
+    :param settings: asked for
+    :param name: of the study
+    :raises ValueError: if they are not the same
+    """
+    differences = stored.differences(settings)
+    if differences:
+        raise ValueError(
+            f"Study {name!r} exists with other settings:\n  " + "\n  ".join(differences) + "\n"
+            "Leave them out to go on with it, or choose another --study"
+        )
+
+
+def _enqueue_baseline(study: optuna.Study, settings: Settings) -> None:
+    """If there is none, or if it has failed: whatever it was may have been mended."""
+    known = [trial for trial in book_of(study).counted if trial.user_attrs.get(BASELINE)]
+    failed = [trial for trial in known if trial.state == TrialState.FAIL]
+    if not known or failed:
+        params = settings.parsed_space().params_of(settings.base())
+        again = {RETRY_OF: failed[0].number} if failed else {}
+        study.enqueue_trial(params or {}, user_attrs={BASELINE: True, AS_IS: params is None, **again})
 
 
 def smoke_test(settings: Settings) -> None:

@@ -5,7 +5,9 @@ that names it in ``retry_of``. From then on the first does not count. Everything
 whoever opens the study sees the same, and what was killed half-way through this is finished by the next.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -15,6 +17,8 @@ from .processes import is_gone
 
 MAX_RETRIES = 2
 """Of a trial whose process was killed. Interruptions on request do not count."""
+UNNAMED_SECONDS = 600
+"""After which a running trial without a process is lost: a sampler does not take as long."""
 
 # user attributes of trials
 RETRY_OF, RETRIES = "retry_of", "retries"
@@ -69,9 +73,13 @@ class Book:
         """:return: complete trials with the highest scores, the best first"""
         return sorted(self.complete, key=lambda trial: (-_value(trial), trial.number))[:count]
 
-    def failures_in_a_row(self) -> int:
-        """:return: how many of the trials that ended last have failed"""
-        ended = sorted(self.finished, key=lambda trial: (trial.datetime_complete is None, trial.datetime_complete))
+    def failures_in_a_row(self, but: Collection[int] = ()) -> int:
+        """
+        :param but: numbers of trials that are left out
+        :return: how many of the trials that ended last have failed
+        """
+        finished = [trial for trial in self.finished if trial.number not in but]
+        ended = sorted(finished, key=lambda trial: (trial.datetime_complete is None, trial.datetime_complete))
         count = 0
         while count < len(ended) and ended[-1 - count].state == TrialState.FAIL:
             count += 1
@@ -102,17 +110,29 @@ def requeue(study: optuna.Study, number: int) -> None:
 
 def reap(study: optuna.Study) -> list[int]:
     """
-    Fail and requeue the running trials whose process has ended on this host.
+    Fail and requeue the running trials whose process has ended on this host, and, in databases, those that have given
+    no sign of life.
 
     :param study: whose
-    :return: their numbers
+    :return: numbers of the former
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)  # which does nothing for journals
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if is_gone(trial.user_attrs.get(PROCESS)) and fail(study, trial.number):
+        process = trial.user_attrs.get(PROCESS)
+        gone = is_gone(process) if process is not None else _is_old(trial)
+        if gone and fail(study, trial.number):
             requeue(study, trial.number)
             found.append(trial.number)
     return found
+
+
+def _is_old(trial: FrozenTrial) -> bool:
+    """Of a trial whose process has not said who it is, which it does at once after the sampler's proposal."""
+    started = trial.datetime_start
+    return started is not None and (datetime.now() - started).total_seconds() > UNNAMED_SECONDS
 
 
 def requeue_lost(study: optuna.Study) -> list[int]:

@@ -19,11 +19,21 @@ from .places import Place, add_place_options, parse_duration, place_of
 from .report import best_lines, summary
 from .settings import PRUNERS, SAMPLERS, Settings
 from .storage import HEARTBEAT_SECONDS, is_url, open_storage, shown
-from .study import Asked, create_or_resume, parse_pairs, settings_from, smoke_test, stored_settings
+from .study import (
+    Asked,
+    create_or_resume,
+    parse_pairs,
+    refuse_differences,
+    settings_from,
+    smoke_test,
+    stored_settings,
+)
 from .trials import Book, book_of, reap, requeue_lost
 
 _REFRESH_SECONDS = 0.5
-_MAX_DEATHS = 10
+_GRACE_SECONDS = 120.0  # for a worker to leave its trial
+_MAX_DEATHS = 10  # without a trial finished in between
+_TRIALS, _DEFAULT_TRIALS = "trials", 50
 _TIMED_STEPS = 300
 
 
@@ -56,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """:param parser: of ``tune`` or ``worker``"""
-    parser.add_argument("--trials", type=int, default=50, help="how many the study shall have in all; default: 50")
+    parser.add_argument("--trials", type=int, help="how many the study shall have in all; default: as before, or 50")
     parser.add_argument("--max-failures", type=int, default=5, help="stop after so many in a row; default: 5")
     parser.add_argument("--threads", type=int, default=1, help="of torch in each process; default: 1")
     parser.add_argument("--device", default="auto", help="to train on; default: auto")
@@ -72,8 +82,8 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
 def check_limits(options: argparse.Namespace) -> None:
     """:raises ValueError: for a number that is too small"""
     for name in ("trials", "max_failures", "threads", "heartbeat", "jobs"):
-        value = getattr(options, name, 1)
-        if value < 1:
+        value = getattr(options, name, None)
+        if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
 
 
@@ -100,11 +110,19 @@ def run(options: argparse.Namespace) -> int:
         if stored is None:
             smoke_test(settings)
         study = create_or_resume(storage, place.study, settings)
+        if options.trials is None:
+            options.trials = wanted_trials(study)
+        study.set_user_attr(_TRIALS, options.trials)
         _tell_what_was_lost(study)
         return _run(study, place, options, deadline)
     finally:
         if owner is not None:
             owner.release()
+
+
+def wanted_trials(study: optuna.Study) -> int:
+    """:return: how many trials were asked for last"""
+    return int(study.user_attrs.get(_TRIALS, _DEFAULT_TRIALS))
 
 
 def _asked(options: argparse.Namespace) -> Asked:
@@ -163,19 +181,24 @@ def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadlin
 
 def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int) -> bool:
     """:return: whether it was aborted"""
-    stopping = False
-    first = len(book_of(study).finished)
+    stopping: float | None = None
+    first = finished = len(book_of(study).finished)
     with tqdm(total=trials, initial=first, unit="trial", dynamic_ncols=True) as bar:
         while True:
-            at_work = crew.watch(replace=not stopping and crew.deaths < _MAX_DEATHS)
+            at_work = crew.watch(replace=stopping is None and crew.deaths < _MAX_DEATHS)
             book = book_of(study)
             _show(bar, book)
+            if len(book.finished) > finished:
+                finished, crew.deaths = len(book.finished), 0
             if at_work == 0:
                 return False
             if interrupts.signals > 1:
                 return True
-            if not stopping and (interrupts.reason is not None or crew.gave_up):
-                stopping = True
+            if stopping is not None and time.time() > stopping + _GRACE_SECONDS:
+                bar.write("A worker does not leave its trial; it is ended, and the trial is done again.")
+                return False
+            if stopping is None and (interrupts.reason is not None or crew.gave_up):
+                stopping = time.time()
                 if interrupts.signals:
                     bar.write("Leaving the running trials, which will be done again. Once more to abort at once.")
                 crew.stop()
@@ -204,6 +227,9 @@ def _dry_run(options: argparse.Namespace, place: Place, asked: Asked) -> int:
     if is_url(place.storage) or Path(place.storage).exists():
         stored = stored_settings(open_storage(place.storage, heartbeat=options.heartbeat), place.study)
     settings = settings_from(asked, stored)
+    if stored is not None:
+        refuse_differences(stored, settings, place.study)
+    trials = options.trials or _DEFAULT_TRIALS
     smoke_test(settings)
     protocol, space = settings.protocol, settings.parsed_space()
     per_trial = protocol.steps * len(settings.seeds)
@@ -215,11 +241,8 @@ def _dry_run(options: argparse.Namespace, place: Place, asked: Asked) -> int:
         f"A trial: {len(settings.seeds)} seeds of {protocol.steps} steps, with {protocol.evaluations} evaluations of "
         f"{protocol.episodes} episodes each, metric {protocol.metric}"
     )
-    print(
-        f"In all: {options.trials} trials, {options.trials * per_trial} steps, unless some are pruned "
-        f"({settings.pruner})"
-    )
-    seconds = _seconds_per_step(settings, options) * per_trial * options.trials / options.jobs
+    print(f"In all: {trials} trials, {trials * per_trial} steps, unless some are pruned ({settings.pruner})")
+    seconds = _seconds_per_step(settings, options) * per_trial * trials / options.jobs
     print(f"Estimated time with {options.jobs} jobs: {_readable(seconds)}, without evaluations and pruning")
     return 0
 
@@ -239,7 +262,7 @@ def _seconds_per_step(settings: Settings, options: argparse.Namespace) -> float:
             times[self.num_timesteps] = time.perf_counter()
             return True
 
-    model.learn(warm + _TIMED_STEPS, Clock())
+    model.learn(warm + _TIMED_STEPS * env.num_envs, Clock())
     env.close()
     late = [step for step in times if step >= warm]
     return (times[late[-1]] - times[late[0]]) / (late[-1] - late[0])

@@ -4,8 +4,11 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -101,13 +104,20 @@ def run(options: argparse.Namespace) -> int:
     ]
     validation_seeds = range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + options.validation_seeds)
     validated = runs.scores("validation", trials, validation_seeds)
-    winner = max(trials, key=lambda contender: interquartile_mean(validated[contender.name]))
+    if not validated:
+        raise ValueError(f"every one of the best trials fails on validation seeds:\n{runs.failures()}")
+    able = [trial for trial in trials if trial.name in validated]
+    winner = max(able, key=lambda contender: interquartile_mean(validated[contender.name]))
     others = [Contender(BASELINE, "SoftAC", settings.env, settings.entry, {})]
     if not options.no_sb3:
         others.append(sb3_contender(settings))
     test_seeds = range(FIRST_TEST_SEED, FIRST_TEST_SEED + options.test_seeds)
     tested = runs.scores("test", [winner, *others], test_seeds)
-    compared = {other.name: compare(tested[winner.name], tested[other.name]) for other in others}
+    if winner.name not in tested:
+        raise ValueError(f"{winner.name}, the winner, fails on test seeds:\n{runs.failures()}")
+    compared = {
+        other.name: compare(tested[winner.name], tested[other.name]) for other in others if other.name in tested
+    }
     report = {
         "study": place.study,
         "settings": settings.to_dict(),
@@ -120,7 +130,8 @@ def run(options: argparse.Namespace) -> int:
         "test_scores": tested,
         "contenders": {other.name: {"algorithm": other.algorithm, "entry": other.entry} for other in others},
         "comparisons": {name: asdict(each) for name, each in compared.items()},
-        "versions": versions(),
+        "failures": runs.failed,
+        "versions": runs.versions,
     }
     text = report_text(report, compared)
     (place.folder / "validation.json").write_text(json.dumps(report, indent=1, default=str) + "\n")
@@ -144,41 +155,62 @@ class Runs:
 
     def __init__(self, path: Path, settings: Settings, options: argparse.Namespace) -> None:
         self.path, self.settings, self.options = path, settings, options
+        self.versions = versions()
+        self.failed: dict[str, str] = {}
+        """By contender and seed, what went wrong."""
 
     def scores(self, stage: str, contenders: Iterable[Contender], seeds: Iterable[int]) -> dict[str, list[float]]:
         """
         :param stage: to show
         :param contenders: what to train
         :param seeds: of each
-        :return: by name, the score of each seed
+        :return: by name, the score of each seed, for those that fail on none
         """
         contenders, seeds = list(contenders), list(seeds)
         known = self._known()
         missing = [(each, seed) for each in contenders for seed in seeds if self._key(each, seed) not in known]
+        total = len(contenders) * len(seeds)
         context = multiprocessing.get_context("spawn")
-        with (
-            tqdm(
-                total=len(contenders) * len(seeds), initial=len(contenders) * len(seeds) - len(missing), desc=stage
-            ) as bar,
-            ProcessPoolExecutor(self.options.jobs, context, initializer=_one_thread) as pool,
-        ):
-            futures = {
-                pool.submit(run_once, self.settings, each, seed, self.options.episodes, self.options.device): (
-                    each,
-                    seed,
-                )
-                for each, seed in missing
-            }
-            for future in as_completed(futures):
-                contender, seed = futures[future]
-                curve = future.result()
-                line = {"key": self._key(contender, seed), "stage": stage, "name": contender.name, "seed": seed}
-                line |= {"score": self.settings.protocol.score(curve), "curve": curve}
-                with self.path.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-                bar.update()
+        pool = ProcessPoolExecutor(self.options.jobs, context, initializer=_prepare, initargs=(os.getpid(),))
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            with tqdm(total=total, initial=total - len(missing), desc=stage) as bar:
+                futures = {
+                    pool.submit(run_once, self.settings, each, seed, self.options.episodes, self.options.device): (
+                        each,
+                        seed,
+                    )
+                    for each, seed in missing
+                }
+                for future in as_completed(futures):
+                    self._keep(stage, *futures[future], future)
+                    bar.update()
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            print("\nInterrupted. What is done is kept; the same command goes on.")
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            signal.signal(signal.SIGTERM, previous)
         known = self._known()
-        return {each.name: [known[self._key(each, seed)] for seed in seeds] for each in contenders}
+        keys = {each.name: [self._key(each, seed) for seed in seeds] for each in contenders}
+        return {name: [known[key] for key in needed] for name, needed in keys.items() if known.keys() >= set(needed)}
+
+    def failures(self) -> str:
+        """:return: a line for each run that failed"""
+        return "\n".join(f"  {run}: {why}" for run, why in self.failed.items())
+
+    def _keep(self, stage: str, contender: Contender, seed: int, future: "Future[list[tuple[int, float]]]") -> None:
+        try:
+            curve = future.result()
+        except Exception as error:
+            self.failed[f"{contender.name}, seed {seed}"] = f"{type(error).__name__}: {error}"
+            return
+        line = {"key": self._key(contender, seed), "stage": stage, "name": contender.name, "seed": seed}
+        line |= {"score": self.settings.protocol.score(curve), "curve": curve, "versions": self.versions}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
     def _known(self) -> dict[str, float]:
         if not self.path.exists():
@@ -193,11 +225,12 @@ class Runs:
         return found
 
     def _key(self, contender: Contender, seed: int) -> str:
-        """All that the score depends on."""
+        """All that the score depends on, the code included."""
         what = asdict(contender) | {"name": ""}
-        return json.dumps(
-            [what, asdict(self.settings.protocol), self.options.episodes, seed], sort_keys=True, default=str
-        )
+        space = self.settings.space if contender.params else {}
+        code = {name: self.versions.get(name) for name in ("sac-ext", "revision", "stable-baselines3", "torch")}
+        parts = [what, space, asdict(self.settings.protocol), self.options.episodes, seed, code]
+        return json.dumps(parts, sort_keys=True, default=str)
 
 
 def run_once(
@@ -219,22 +252,24 @@ def run_once(
         model: BaseAlgorithm = algorithm(**arguments, env=env, seed=seed, device=device)
         return model
 
-    return train(make_model, contender.env, seed, settings.protocol, final_episodes=episodes)
+    env = contender.env.with_discount(arguments.get("gamma"))
+    return train(make_model, env, seed, settings.protocol, final_episodes=episodes)
 
 
 def sb3_contender(settings: Settings) -> Contender:
-    """:return: SB3's SAC on Box, DQN on Discrete, PPO on the rest, with rl-baselines3-zoo's parameters if any"""
+    """
+    :param settings: of the study
+    :return: SB3's SAC on Box, DQN on Discrete, PPO on the rest, in the same environment with the same wrappers, with
+        rl-baselines3-zoo's arguments if it has some
+    """
     space = settings.env.action_space()
     name = "SAC" if isinstance(space, spaces.Box) else "DQN" if isinstance(space, spaces.Discrete) else "PPO"
-    env_id = settings.env.env_id.rpartition(":")[2]
     try:
-        config = Path(str(files("rl_zoo3") / "hyperparams" / f"{name.lower()}.yml"))
-        entry = load_entry(config, env_id)
+        entry = load_entry(Path(str(files("rl_zoo3") / "hyperparams" / f"{name.lower()}.yml")), settings.env.name)
     except (ImportError, ValueError):
         entry = {}
-    return Contender(
-        f"SB3's {name}", name, EnvironmentSpec.of_entry(settings.env.env_id, entry, settings.env.env_kwargs), entry, {}
-    )
+    policy = {"policy": settings.entry["policy"]} if "policy" in settings.entry else {}
+    return Contender(f"SB3's {name}", name, settings.env, {**entry, **policy}, {})
 
 
 def report_text(report: Mapping[str, Any], compared: Mapping[str, Comparison]) -> str:
@@ -261,6 +296,7 @@ def report_text(report: Mapping[str, Any], compared: Mapping[str, Comparison]) -
             else f"| {comparison.probability_of_improvement:.2f} | {_verdict(comparison)} |"
         )
         lines.append(f"| {name}{', the winner' if comparison is None else ''} | {_cell(values)} {rest}")
+    lines += [f"\n{run} failed: {why}" for run, why in report["failures"].items()]
     lines += ["", "The winner's parameters:", "", "```yaml"]
     lines += [f"{name}: {value}" for name, value in report["params"].items()] or ["# those of the zoo entry"]
     return "\n".join([*lines, "```", ""])
@@ -280,6 +316,14 @@ def _span(seeds: list[int]) -> str:
     return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
 
 
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+def _prepare(parent: int) -> None:
+    """A process of the pool: one thread, deaf to Ctrl-C, which the parent sees to, and gone when the parent is."""
     th.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -69,10 +69,11 @@ def work(
     settings = settings_of(study)
     objective = Objective(settings, limits.trials, interrupts, device)
     lost: set[int] = set()
+    before = {trial.number for trial in book_of(study).finished}  # whose failures may have been mended
     while interrupts.reason is None:
         reap(study)
         book = book_of(study)
-        in_a_row = book.failures_in_a_row()
+        in_a_row = book.failures_in_a_row(but=before)
         if in_a_row >= limits.failures:
             raise TooManyFailures(
                 f"{in_a_row} trials have failed in a row, the last one: {why_failed(book.failed[-1])}"
