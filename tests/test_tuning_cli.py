@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sac_ext import SoftAC
-from sac_ext.tuning import commands
+from sac_ext.tuning import commands, validate
 from sac_ext.tuning.cli import COMMANDS, main
 from sac_ext.tuning.entries import arguments_of, load_entry
 from sac_ext.tuning.environments import EnvironmentSpec
@@ -23,6 +23,7 @@ from sac_ext.tuning.settings import settings_of
 from sac_ext.tuning.statistics import interquartile_mean
 from sac_ext.tuning.storage import open_storage
 from sac_ext.tuning.trials import book_of
+from sac_ext.tuning.validate import Contender
 from tests.tuning_help import HYPERPARAMS, NAME, OPTIONS, call, environment, journal, new_study, opened, run_trials
 
 ROOT = Path(__file__).parent.parent
@@ -125,6 +126,30 @@ def test_best_prints_the_first_ones(study: optuna.Study, capsys: Any) -> None:
     ]
 
 
+def test_best_leaves_out_what_belongs_to_choices_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = new_study(tmp_path, hyperparams=HYPERPARAMS | {"ent_coef_learning_rate": 1e-3})
+    params = {"actor_learning_rate": 1e-3, "critic_learning_rate": 1e-3, "tau": 0.01, "alpha": "fixed"}
+    study.enqueue_trial(params | {"alpha_fixed": 0.2})
+    run_trials(study, 2)
+    assert main(["best", "--trial", "1", "-o", "best.yml"]) == 0
+    entry = load_entry(tmp_path / "best.yml", "Toy-v0")
+    assert entry["ent_coef"] == 0.2
+    assert "ent_coef_learning_rate" not in entry
+    assert "--env Toy-v0 --conf-file best.yml --gym-packages tests.toy" in capsys.readouterr().out
+
+
+def test_a_worker_wants_as_many_trials_as_tune_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = new_study(tmp_path)
+    study.set_user_attr("trials", 2)
+    done = call(tmp_path, "worker", "--study", NAME)
+    assert done.returncode == 0, done.stderr
+    assert len(book_of(opened(tmp_path)).all) == 2
+
+
 @pytest.mark.slow
 def test_the_zoo_trains_with_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -225,12 +250,26 @@ def test_validation_is_on_new_seeds_and_true(study: optuna.Study, tmp_path: Path
     assert len((folder / "validation.jsonl").read_text().splitlines()) == len(lines) + 1
 
 
+def test_a_run_that_fails_is_said_and_costs_no_other(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """SB3's algorithm cannot be made, which shows when everything else is done."""
+    broken = Contender("SB3's DQN", "DQN", settings_of(study).env, {"policy": "MlpPolicy", "nonsense": 1}, {})
+    monkeypatch.setattr(validate, "sb3_contender", lambda _: broken)
+    options = ["validate", "--top", "1", "--validation-seeds", "1", "--test-seeds", "1", "--episodes", "1"]
+    assert main(options) == 0
+    output = capsys.readouterr().out
+    assert "SB3's DQN, seed 1000 failed: TypeError" in output
+    report = json.loads((tmp_path / "tuning-logs" / NAME / "validation.json").read_text())
+    assert set(report["test_scores"]) == {report["winner"], "baseline"}
+    assert main(["plot", "--only", "intervals"]) == 0
+    assert (tmp_path / "tuning-logs" / NAME / "plots" / "intervals.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(("env_id", "name"), [("Pendulum-v1", "SAC"), ("CartPole-v1", "DQN")])
 def test_sb3s_algorithm_has_the_zoos_parameters(env_id: str, name: str, tmp_path: Path) -> None:
-    from sac_ext.tuning.validate import sb3_contender
-
     study = new_study(tmp_path, env=env_id, hyperparams=HYPERPARAMS)
-    contender = sb3_contender(settings_of(study))
+    contender = validate.sb3_contender(settings_of(study))
     assert contender.algorithm == name
     assert contender.env == EnvironmentSpec(env_id)
     expected = {"Pendulum-v1": 1e-3, "CartPole-v1": 2.3e-3}[env_id]

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
-from sac_ext.tuning import sampling
+from sac_ext.tuning import sampling, trials
 from sac_ext.tuning.evaluate import evaluate
 from sac_ext.tuning.interrupts import Interrupted, Interrupts
+from sac_ext.tuning.objective import Objective, Surplus
 from sac_ext.tuning.processes import identity, is_gone
 from sac_ext.tuning.sampling import make_sampler
 from sac_ext.tuning.settings import settings_of
@@ -97,8 +98,6 @@ def test_trials_that_another_process_did_not_leave_are_surplus(tmp_path: Path) -
     assert [trial.state for trial in book.waiting] == [TrialState.WAITING]  # the study has what is wanted
     study.ask()  # another process starts the third
     late = study.ask()
-    from sac_ext.tuning.objective import Objective, Surplus
-
     with pytest.raises(Surplus):
         Objective(settings_of(study), 3, Interrupts())(late)
     study.tell(late, state=TrialState.FAIL)
@@ -263,6 +262,68 @@ def test_a_lost_baseline_stays_the_baseline(tmp_path: Path) -> None:
     assert book.baseline.number == 1
 
 
+def test_a_trial_whose_process_never_said_its_name_is_lost_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = new_study(tmp_path)
+    study.ask()
+    assert reap(study) == []
+    monkeypatch.setattr(trials, "UNNAMED_SECONDS", 0)
+    assert reap(study) == [0]
+    assert len(book_of(study).waiting) == 1
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_in_a_database_a_trial_without_signs_of_life_is_done_again(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/studies.db", create=True, heartbeat=1)
+    create_or_resume(storage, NAME, settings())
+    study = load_study(storage, NAME)
+    trial = study.ask()
+    trial.set_user_attr("process", gone() | {"host": "elsewhere"})
+    storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+    reap(study)
+    assert len(book_of(study).running) == 1
+    time.sleep(4)
+    reap(study)
+    book = book_of(study)
+    assert not book.running
+    assert [each.user_attrs["retry_of"] for each in book.waiting] == [trial.number]
+    storage.engine.dispose()  # type: ignore[attr-defined]
+
+
+def test_what_is_enqueued_is_done_even_if_fewer_trials_are_wanted_by_then(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    run_trials(study, 2, After(3))  # of the baseline
+    objective = Objective(settings_of(study), 1, Interrupts())
+    waiting = study.ask()
+    assert waiting.user_attrs["baseline"]
+    study.tell(waiting, objective(waiting))
+    assert book_of(study).baseline is not None
+
+
+def test_a_baseline_that_failed_is_done_again_by_the_next_tune(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    trial = study.ask()
+    trial.set_user_attr("failure", {"type": "OSError", "message": "the simulator was not running"})
+    study.tell(trial, state=TrialState.FAIL)
+    create_or_resume(open_storage(journal(tmp_path)), NAME, settings())
+    book = run_trials(study, 1)
+    assert book.baseline is not None
+    assert [each.number for each in book.void] == [0]
+
+
+def test_failures_of_before_do_not_stop_the_next_start(tmp_path: Path) -> None:
+    study = new_study(tmp_path)
+    for _ in range(3):
+        trial = study.ask()
+        trial.set_user_attr("failure", {"type": "OSError", "message": "the simulator was not running"})
+        study.tell(trial, state=TrialState.FAIL)
+    assert book_of(study).failures_in_a_row() == 3
+    book = run_trials(study, 5, failures=3)
+    assert len(book.complete) == 2
+
+
 @given(st.data())
 def test_a_book_counts_every_trial_once(data: st.DataObject) -> None:
     states = st.sampled_from(list(TrialState))
@@ -339,6 +400,8 @@ def test_a_study_that_was_killed_while_it_was_made_is_made(tmp_path: Path) -> No
         ({"tune": ["gama"]}, "no optional parameter 'gama'; did you mean 'gamma'"),
         ({"space": "nowhere.yml"}, "no space file 'nowhere.yml'"),
         ({"conf_file": "nowhere.yml"}, "no configuration file 'nowhere.yml'"),
+        ({"env_kwargs": {"wrong": {1: "a"}}}, "1 must be a string to be recorded"),
+        ({"env_kwargs": {"wrong": b"a"}}, "b'a' of type bytes cannot be recorded"),
     ],
 )
 def test_what_cannot_be_a_study_is_refused(changes: dict[str, Any], message: str) -> None:

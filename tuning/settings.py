@@ -22,7 +22,7 @@ SAMPLERS = ("tpe", "gp", "random")
 PRUNERS = ("median", "hyperband", "wilcoxon", "none")
 WILCOXON_SEEDS = 5
 """With fewer, no difference between seeds is significant, and nothing would ever be pruned."""
-_SETTINGS, _VERSIONS = "settings", "versions"
+_SETTINGS, VERSIONS = "settings", "versions"
 _PACKAGES = ("sac-ext", "stable-baselines3", "sb3-contrib", "torch", "gymnasium", "numpy", "optuna")
 
 
@@ -101,7 +101,7 @@ class Settings:
 
     def record(self, study: optuna.Study) -> None:
         """Keep the settings, and with what they were first used, in the study."""
-        study.set_user_attr(_VERSIONS, versions())
+        study.set_user_attr(VERSIONS, versions())
         study.set_user_attr(_SETTINGS, json.dumps(self.to_dict()))
 
 

@@ -17,7 +17,7 @@ from .interrupts import Interrupts
 from .journal import Owner
 from .places import Place, add_place_options, parse_duration, place_of
 from .report import best_lines, summary
-from .settings import PRUNERS, SAMPLERS, Settings
+from .settings import PRUNERS, SAMPLERS, VERSIONS, Settings, versions
 from .storage import HEARTBEAT_SECONDS, is_url, open_storage, shown
 from .study import (
     Asked,
@@ -114,6 +114,7 @@ def run(options: argparse.Namespace) -> int:
             options.trials = wanted_trials(study)
         study.set_user_attr(_TRIALS, options.trials)
         _tell_what_was_lost(study)
+        _tell_of_other_versions(study)
         return _run(study, place, options, deadline)
     finally:
         if owner is not None:
@@ -137,6 +138,13 @@ def _tell_what_was_lost(study: optuna.Study) -> None:
     found = sorted(reap(study) + requeue_lost(study))
     if found:
         print(f"Trials {', '.join(map(str, found))} did not come to their end; they are done once more.")
+
+
+def _tell_of_other_versions(study: optuna.Study) -> None:
+    before, now = study.user_attrs.get(VERSIONS, {}), versions()
+    changed = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
+    if changed:
+        print(f"Warning: the study began with {'; '.join(changed)}. Its scores may not be comparable.")
 
 
 def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadline: float | None) -> int:
