@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--contenders", nargs="+", help="default: all that play the environment")
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104])
+    parser.add_argument("--steps", type=int, help="of every run; default: 50k, 100k, 200k and 10k")
     parser.add_argument("--episodes", type=int, default=100)
     add_worker_options(parser)
     options = parser.parse_args()
@@ -108,7 +109,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="ent_coef is held")
     check_environments(options.envs)
     jobs = [
-        {"env": env, "contender": contender, "seed": seed, "steps": STEPS[env]}
+        {"env": env, "contender": contender, "seed": seed, "steps": options.steps or STEPS[env]}
         for env in options.envs
         for seed in options.seeds
         for contender in CONTENDERS[env]

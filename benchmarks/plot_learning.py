@@ -8,17 +8,18 @@ a tenth of training. Needs matplotlib (the ``bench`` extra).
 
 import matplotlib as mpl
 import numpy as np
+from learning import STEPS
 from runs import RESULTS, read
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 COLORS = {"SoftAC": "tab:blue", "DQN": "tab:gray", "SDSAC": "tab:olive", "TD3": "tab:green", "DDPG": "tab:red"}
-MORE = {"SoftAC without entropy": "tab:purple"}
+MORE = {"SoftAC, constant target": "tab:cyan", "SoftAC without entropy": "tab:purple"}
 
 
 def main() -> None:
-    lines = read(RESULTS / "learning.jsonl")
+    lines = [line for line in read(RESULTS / "learning.jsonl") if line["steps"] == STEPS[line["env"]]]
     envs = list(dict.fromkeys(line["env"] for line in lines))
     figure, axes = plt.subplots(1, len(envs), figsize=(4.5 * len(envs), 3.2), squeeze=False, layout="constrained")
     for axis, env in zip(axes[0], envs, strict=True):
