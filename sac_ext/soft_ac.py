@@ -429,14 +429,19 @@ class SoftAC(Collecting):
 
     def _learning_rate(self, name: str) -> float:
         schedule = self._separate_lr_schedules.get(name, self.lr_schedule)
-        return arguments.evaluate_schedule(name, schedule, self._current_progress_remaining)
+        return arguments.evaluate_schedule(name, schedule, self._progress_remaining)
+
+    @property
+    def _progress_remaining(self) -> float:
+        """From 1 to 0, also where the last rollout goes beyond the number of steps asked for."""
+        return max(0.0, self._current_progress_remaining)
 
     def _refresh_update(self) -> None:
         """Bring the update up to date with the schedules and with what users set on the model."""
         if self.temperature.learned:
             self.temperature.aim(self.target_entropy, self._entropy_context())
         elif not self.temperature.constant:
-            self.ent_coef_tensor.fill_(self.temperature.fixed_value(self._current_progress_remaining))
+            self.ent_coef_tensor.fill_(self.temperature.fixed_value(self._progress_remaining))
         for name, value in self._update_state().items():
             setattr(self._update, name, value)
         self._update.target_entropy.fill_(self.temperature.target_nats)
@@ -470,7 +475,7 @@ class SoftAC(Collecting):
     def _entropy_context(self) -> EntropyContext:
         return EntropyContext(
             num_timesteps=self.num_timesteps,
-            progress_remaining=self._current_progress_remaining,
+            progress_remaining=self._progress_remaining,
             n_updates=self._n_updates,
             action_dim=self.head.action_dim,
             min_entropy=self.head.min_entropy,
@@ -496,7 +501,9 @@ class SoftAC(Collecting):
             names = [name for name in means if name.startswith("ent_coef_") and name != "ent_coef_loss"]
             self.temperature.warn_of_held_bounds([log.values[name][-1] for name in names or ["ent_coef"]])
         if "entropy" in means:
-            self.temperature.target.observe(float(means["entropy"]))
+            # with masks, as much entropy as leaves the same share where everything is allowed
+            scale = self.temperature.target_nats / means["target_entropy"] if "target_entropy" in means else 1.0
+            self.temperature.target.observe(float(means["entropy"]) * scale)
 
     def learn(
         self: SelfSoftAC,

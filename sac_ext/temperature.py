@@ -1,6 +1,7 @@
 """The entropy coefficient as the user asked for it: learned or fixed, where it starts, what bounds it, which entropy it
 aims at. The tensors and the optimizer belong to the model, under SB3's names."""
 
+import copy
 import math
 import warnings
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from sac_ext.arguments import (
     parse_schedule,
     positive_number,
 )
-from sac_ext.entropy import EntropyContext, EntropyTarget, check_reachable, parse_entropy_target
+from sac_ext.entropy import EntropyContext, EntropyTarget, Lowering, check_reachable, parse_entropy_target
 from sac_ext.heads import Defaults
 
 
@@ -91,7 +92,7 @@ class Temperature:
     ) -> None:
         self._defaults = defaults
         self._target_spec = target_entropy
-        self.target: EntropyTarget = parse_entropy_target(target_entropy, defaults.target_entropy)
+        self.target: EntropyTarget = self._own(target_entropy)
         self._before = [math.nan] * n_coefs
         self._warned: set[tuple[int, float]] = set()
         parsed = parse_ent_coef(ent_coef, defaults.initial_ent_coef)
@@ -106,6 +107,11 @@ class Temperature:
             )
         self.schedule = parsed
         self.initial_values = [self.fixed_value(1.0)]
+
+    def _own(self, target_entropy: Any) -> EntropyTarget:
+        """A target that remembers something remembers it for this model alone."""
+        target = parse_entropy_target(target_entropy, self._defaults.target_entropy)
+        return copy.deepcopy(target) if isinstance(target, Lowering) else target
 
     @staticmethod
     def is_learned(ent_coef: Any) -> bool:
@@ -153,7 +159,7 @@ class Temperature:
         :raises ValueError: if no policy can reach it
         """
         if target_entropy is not self._target_spec:
-            self.target = parse_entropy_target(target_entropy, self._defaults.target_entropy)
+            self.target = self._own(target_entropy)
             self._target_spec = target_entropy
         nats = self.target.value(context)
         check_reachable(nats, context)

@@ -16,6 +16,7 @@ from stable_baselines3.common.utils import set_random_seed
 
 import sac_ext
 from sac_ext import (
+    ActionMasksInInfo,
     AnnealedTarget,
     CosineTarget,
     EntropyContext,
@@ -230,6 +231,77 @@ def test_the_mean_return_is_that_of_the_logger() -> None:
     model.learn(60, log_interval=1)
     assert seen[0] is None
     assert seen[-1] == pytest.approx(np.mean([episode["r"] for episode in model.ep_info_buffer]))
+
+
+def test_annealed_follows_the_share_that_masks_leave() -> None:
+    """Two of four actions are allowed everywhere: the policy can be at the target, and the target falls."""
+    spec = {"kind": "annealed", "start": 0.9, "end": 0.3, "patience": 20, "tolerance": 0.2, "max_std": 1, "decay": 0.9}
+
+    class HalfAllowed(IdentityEnv):
+        def action_masks(self) -> np.ndarray:
+            return np.array([True, True, False, False])
+
+    options = {"target_entropy": spec, "learning_starts": 20, "ent_coef": "auto_1", "policy_kwargs": SMALL}
+    model = SoftAC("MlpPolicy", ActionMasksInInfo(HalfAllowed(4, ep_length=10)), seed=0, **options).learn(400)
+    target = model.temperature.target
+    assert target.level < 0.9
+    assert target.mean == pytest.approx(target.level * math.log(4), abs=0.4)
+
+
+def test_annealed_counts_every_gradient_step_of_a_delayed_actor() -> None:
+    lowered = []
+    for policy_delay in (1, 4):
+        spec = {"kind": "annealed", "start": 0.9, "end": 0.01, "patience": 10**6, "timeout": 40}
+        env = IdentityEnv(4, ep_length=10)
+        options = {"learning_starts": 20, "policy_delay": policy_delay, "policy_kwargs": SMALL}
+        model = SoftAC("MlpPolicy", env, seed=0, target_entropy=spec, **options).learn(221)
+        lowered.append(round(math.log(model.temperature.target.level / 0.9, 0.9)))
+    assert lowered[0] == lowered[1] > 3
+
+
+@pytest.mark.parametrize("kind", ["annealed", "on_plateau"])
+def test_models_do_not_share_what_a_target_remembers(kind: str) -> None:
+    given = parse_entropy_target({"kind": kind, "start": 0.9, "end": 0.1, "patience": 2}, default=0.0)
+    for _ in range(2):
+        model = SoftAC("MlpPolicy", IdentityEnv(4), target_entropy=given, learning_starts=5, policy_kwargs=SMALL)
+        assert model.temperature.target.level == 0.9
+        model.temperature.target.level = 0.2
+    assert given.level == 0.9  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learning_rate": lambda progress: 1e-3 * progress},
+        {"actor_learning_rate": lambda progress: 1e-3 * progress},
+        {"ent_coef": lambda progress: 0.1 * progress},
+        {"target_entropy": lambda progress: 0.2 * math.sqrt(progress) + 0.01},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_schedules_end_at_their_end_where_the_last_rollout_goes_beyond(options: dict[str, Any]) -> None:
+    model = SoftAC("MlpPolicy", IdentityEnv(4), learning_starts=5, train_freq=8, policy_kwargs=SMALL, **options)
+    model.learn(100)
+    assert model.num_timesteps == 104
+    if "target_entropy" in options:
+        assert model.temperature.target_nats == pytest.approx(0.01)
+    elif "learning_rate" in options:
+        assert model.actor.optimizer.param_groups[0]["lr"] == 0.0
+
+
+def test_a_run_that_is_stopped_saved_and_loaded_goes_on_where_its_schedule_was(tmp_path: Path) -> None:
+    options = {"learning_starts": 5, "policy_kwargs": SMALL}
+    model = SoftAC("MlpPolicy", IdentityEnv(4), **options)  # the default target
+    model.learn(200, callback=lambda local, _: local["self"].num_timesteps < 60)
+    assert model.temperature.target_nats == pytest.approx((0.5 - 0.4 * 60 / 100) * math.log(4), abs=0.02)
+    model.save(tmp_path / "model")
+    loaded = SoftAC.load(tmp_path / "model", env=IdentityEnv(4))
+    seen = []
+    loaded.learn(
+        140, lambda local, _: seen.append(local["self"].temperature.target_nats) or True, reset_num_timesteps=False
+    )
+    assert seen[5] == pytest.approx((0.5 - 0.4 * 65 / 100) * math.log(4), abs=0.02)
+    assert seen[-1] == pytest.approx(0.1 * math.log(4))
 
 
 # ---------------------------------------------------------------- in training

@@ -85,17 +85,23 @@ class AnnealedTarget(Lowering):
         self.patience = integer_from("patience", self.patience, low=1)
         self.timeout = integer_from("timeout", self.timeout, low=1)
         self.decay = number_between("decay", self.decay, low=0, high=1)
+        if self.decay == 1:
+            raise ValueError("decay must be below 1: the moving mean would never move")
 
     def observe(self, mean_entropy: float) -> None:
-        self.observed = mean_entropy
+        if math.isfinite(mean_entropy):
+            self.observed = mean_entropy
 
     def value(self, context: EntropyContext) -> float:
-        nats, steps = context.nats(self.level), context.n_updates - self.n_updates
-        self.n_updates = context.n_updates
+        nats = context.nats(self.level)
         if self.mean is None:
-            self.mean = nats
-        if self.observed is None or steps <= 0:
+            self.mean, self.n_updates = nats, context.n_updates
+        if context.n_updates < self.n_updates:  # steps may be counted anew
+            self.n_updates = context.n_updates
+        if self.observed is None or context.n_updates == self.n_updates:
             return nats
+        steps = context.n_updates - self.n_updates  # since the last observation: the actor may be delayed
+        self.n_updates = context.n_updates
         # as many steps with this entropy: mean and variance as after that many single ones
         deviation, kept = self.observed - self.mean, self.decay**steps
         self.mean += (1 - kept) * deviation

@@ -84,7 +84,7 @@ class ExponentialTarget(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.start * self.end <= 0:
+        if 0 in (self.start, self.end) or (self.start > 0) != (self.end > 0):
             raise ValueError(
                 f"an exponential target_entropy needs a start and an end of the same sign that are not 0, got "
                 f"{self.start:g} and {self.end:g}: give kind 'linear' or 'cosine'"

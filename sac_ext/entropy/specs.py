@@ -48,7 +48,7 @@ def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
     if isinstance(spec, dict):
         return _from_dict(spec)
     if isinstance(spec, str):
-        if spec == "auto":
+        if spec == "auto" and default != "auto":
             return parse_entropy_target(default, default)
         try:
             return _from_string(spec)

@@ -124,7 +124,8 @@ class EpsilonTarget(Steady):
     def _of_component(self, n_values: int) -> float:
         other = self.epsilon / n_values
         greedy = 1 - self.epsilon + other
-        return -greedy * math.log(greedy) - (n_values - 1) * other * math.log(other)
+        rest = 0.0 if other == 0 else (n_values - 1) * other * math.log(other)  # it may be too small for a float
+        return -greedy * math.log(greedy) - rest
 
 
 @dataclass(frozen=True)
