@@ -500,9 +500,10 @@ class SoftAC(Collecting):
                 self.logger.record("train/target_entropy", self.temperature.target_nats)
             names = [name for name in means if name.startswith("ent_coef_") and name != "ent_coef_loss"]
             self.temperature.warn_of_held_bounds([log.values[name][-1] for name in names or ["ent_coef"]])
-        if "entropy" in means:
-            # with masks, as much entropy as leaves the same share where everything is allowed
-            scale = self.temperature.target_nats / means["target_entropy"] if "target_entropy" in means else 1.0
+        masked_target = means.get("target_entropy")
+        if "entropy" in means and masked_target != 0:  # as it is where masks leave no choice in any state
+            # with masks, as much entropy as is the same share where everything is allowed
+            scale = 1.0 if masked_target is None else self.temperature.target_nats / masked_target
             self.temperature.target.observe(float(means["entropy"]) * scale)
 
     def learn(
