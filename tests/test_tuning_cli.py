@@ -63,6 +63,7 @@ def test_a_tune_that_is_out_of_time_goes_on_later(tmp_path: Path) -> None:
     assert not book.running
 
 
+@pytest.mark.slow
 def test_failures_in_a_row_end_it_with_what_went_wrong(tmp_path: Path) -> None:
     done = call(tmp_path, "tune", *OPTIONS, "--env-kwargs", "wrong:exception", "--trials", "9", "--max-failures", "2")
     assert done.returncode == 1
@@ -329,6 +330,7 @@ def test_a_study_without_a_complete_trial(tmp_path: Path, monkeypatch: pytest.Mo
     assert "No trial is complete yet" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_sqlite_works_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     storage = f"sqlite:///{tmp_path}/studies.db"
