@@ -42,7 +42,12 @@ def test_wheel_and_sdist_build_and_install_clean(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "build", "--outdir", tmp_path, ROOT], check=True, capture_output=True)
     (wheel,), (sdist,) = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
     names = zipfile.ZipFile(wheel).namelist()
-    for expected in ("sac_ext/py.typed", "sac_ext/tuning/__init__.py", "sac_ext/zoo_configs/softac.yml"):
+    for expected in (
+        "sac_ext/py.typed",
+        "sac_ext/tuning/spaces/box.yml",
+        "sac_ext/zoo/cli.py",
+        "sac_ext/zoo_configs/softac.yml",
+    ):
         assert expected in names
     assert {name.split("/")[0] for name in names} == {"sac_ext", f"sac_ext-{sac_ext.__version__}.dist-info"}
     for number, artefact in enumerate((wheel, sdist)):
