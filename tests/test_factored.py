@@ -352,7 +352,9 @@ IDENTITY = {"multidiscrete": spaces.MultiDiscrete([3, 3]), "multibinary": spaces
 
 
 @pytest.mark.parametrize("space", IDENTITY)
-@pytest.mark.parametrize("critic", CRITICS)
+@pytest.mark.parametrize(
+    "critic", ["local", *(pytest.param(each, marks=pytest.mark.slow) for each in ("joint", "additive"))]
+)
 def test_learns_the_identity_environment(space: str, critic: str) -> None:
     env = make_vec_env(partial(IdentityEnv, ep_length=100), n_envs=1, env_kwargs={"space": IDENTITY[space]})
     env.seed(0)

@@ -53,6 +53,7 @@ def test_tune_from_the_beginning_to_the_end(tmp_path: Path) -> None:
     assert len(book_of(opened(tmp_path)).all) == 3
 
 
+@pytest.mark.slow
 def test_a_tune_that_is_out_of_time_goes_on_later(tmp_path: Path) -> None:
     slow = ["tune", *OPTIONS, "--env-kwargs", "seconds:0.05", "--trials", "50"]
     done = call(tmp_path, *slow, "--timeout", "12s")
