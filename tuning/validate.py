@@ -172,7 +172,9 @@ class Runs:
         total = len(contenders) * len(seeds)
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(self.options.jobs, context, initializer=_prepare, initargs=(os.getpid(),))
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # SIGINT too: a process that a script starts in the background ignores it otherwise
+        stopping = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, signal.default_int_handler) for number in stopping}
         try:
             with tqdm(total=total, initial=total - len(missing), desc=stage) as bar:
                 futures = {
@@ -192,7 +194,8 @@ class Runs:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
         known = self._known()
         keys = {each.name: [self._key(each, seed) for seed in seeds] for each in contenders}
         return {name: [known[key] for key in needed] for name, needed in keys.items() if known.keys() >= set(needed)}
