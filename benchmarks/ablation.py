@@ -33,7 +33,8 @@ STEPS = {
     "short": {"CartPole-v1": 30_000, "Acrobot-v1": 30_000, "LunarLander-v3": 80_000},
     "full": {"CartPole-v1": 50_000, "Acrobot-v1": 100_000, "LunarLander-v3": 200_000},
 }
-# what every variant differs from in what it names: first around a target of a fifth, then around the half that won
+# what every variant differs from in what it names: first around a target of a fifth, then, with "target 0.5" in their
+# names, around the half that did better
 CENTRE: dict[str, Any] = {
     "ent_coef": "auto_0.1",
     "target_entropy": "fraction:0.2",

@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "exponential": "exponential:0.9->0.3@0.8",
         "annealed": {"kind": "annealed", "start": 0.9, "end": 0.3, "patience": 500, "tolerance": 0.05, "max_std": 0.2},
         "on_plateau": {"kind": "on_plateau", "start": 0.9, "end": 0.3, "patience": 1500},
+        "default": "auto",
     },
     "Pendulum-v1": {
         "constant": -0.5,
@@ -92,7 +93,7 @@ def run(env: str, kind: str, seed: int, steps: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add_worker_options(parser)
     options = parser.parse_args()
     pin(options)

@@ -1,10 +1,11 @@
 """
-Entropy, target and coefficient of the runs in results/entropy-kinds.jsonl, as results/entropy-kinds.png, and how far
-the entropy is from its target at the end, as Markdown: python benchmarks/plot_entropy_kinds.py
+Entropy, target and coefficient of the runs in results/entropy-kinds.jsonl, as results/entropy-kinds.png (seed 0), and
+how far the entropy is from its target at the end, as Markdown (all seeds): python benchmarks/plot_entropy_kinds.py
 
-The distance is that of the means over the last tenth of training, as a share of the entropy's range: on discrete
-actions from 0 to the uniform policy's; on Box, which has no lower end, from the lowest target of the run's kinds to the
-uniform policy's. Needs matplotlib (the ``bench`` extra).
+A distance is the mean over the seeds, as a share of the entropy's range: on discrete actions from 0 to the uniform
+policy's; on Box, which has no lower end, from the lowest target of the run's kinds to the uniform policy's. In training
+it is that of the means over the last tenth, after training that of the final policy from the last target. Needs
+matplotlib (the ``bench`` extra).
 """
 
 import math
@@ -26,33 +27,49 @@ def curve_of(line: dict) -> np.ndarray:
     return np.array(line["curve"])
 
 
+def ends_of(line: dict) -> tuple[float, float, float, float]:
+    """:return: target and entropy in the last tenth of training, the last target, and the entropy after training"""
+    steps, entropy, target, _ = curve_of(line).T
+    last = steps > 0.9 * line["steps"]
+    return target[last].mean(), entropy[last].mean(), target[-1], line["policy_entropy"]
+
+
+def draw(axis: plt.Axes, run: dict, legend: bool) -> None:
+    steps, entropy, target, coefficient = curve_of(run).T
+    axis.plot(steps, entropy, color="tab:blue", label="entropy")
+    axis.plot(steps, target, color="black", linestyle="--", label="target")
+    axis.set_title(f"{run['env'].split('-')[0]}: {run['kind']}", fontsize=9)
+    right = axis.twinx()
+    right.semilogy(steps, coefficient, color="tab:orange", alpha=0.7, label="coefficient")
+    right.set_ylim(0.01, 10)
+    for each in (axis, right):
+        each.tick_params(labelsize=7)
+    if legend:
+        handles = [*axis.get_lines(), *right.get_lines()]
+        axis.legend(handles, [str(line.get_label()) for line in handles], fontsize=7)
+
+
 def main() -> None:
     lines = read(RESULTS / "entropy-kinds.jsonl")
-    height = len(KINDS) * 2
+    panels = [(env, kind) for env, kinds in KINDS.items() for kind in kinds]
+    height = -(-len(panels) // COLUMNS)
     figure, axes = plt.subplots(height, COLUMNS, figsize=(3 * COLUMNS, 2.2 * height), layout="constrained")
-    print("| environment | target | its value at the end | entropy in training | distance | entropy after training |")
-    print("|" + " --- |" * 6)
-    for half, (env, kinds) in zip(np.split(axes, len(KINDS)), KINDS.items(), strict=True):
-        runs = sorted((line for line in lines if line["env"] == env), key=lambda line: list(kinds).index(line["kind"]))
-        lowest = 0.0 if env == "CartPole-v1" else min(curve_of(run)[:, 2].min() for run in runs)
-        for axis, run in zip(half.flat, runs, strict=True):
-            steps, entropy, target, coefficient = curve_of(run).T
-            axis.plot(steps, entropy, color="tab:blue", label="entropy")
-            axis.plot(steps, target, color="black", linestyle="--", label="target")
-            axis.set_title(f"{env.split('-')[0]}: {run['kind']}", fontsize=9)
-            right = axis.twinx()
-            right.semilogy(steps, coefficient, color="tab:orange", alpha=0.7, label="coefficient")
-            right.set_ylim(0.01, 10)
-            for each in (axis, right):
-                each.tick_params(labelsize=7)
-            if run is runs[-1]:
-                handles = [*axis.get_lines(), *right.get_lines()]
-                axis.legend(handles, [str(line.get_label()) for line in handles], fontsize=7)
-            last = steps > 0.9 * run["steps"]
-            end, reached = target[last].mean(), entropy[last].mean()
-            share = abs(reached - end) / (MAXIMUM - lowest)
-            after = run["policy_entropy"]
-            print(f"| {env} | `{run['target']}` | {end:.3f} | {reached:.3f} | {share:.1%} | {after:.3f} |")
+    print(
+        "| environment | target | its value at the end | entropy in training | distance | after training | distance |"
+    )
+    print("|" + " --- |" * 7)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (env, kind) in zip(axes.flat, panels, strict=False):
+        of_env = [line for line in lines if line["env"] == env]
+        runs = sorted((line for line in of_env if line["kind"] == kind), key=lambda line: line["seed"])
+        draw(axis, runs[0], legend=(env, kind) == panels[0])
+        lowest = 0.0 if env == "CartPole-v1" else min(curve_of(run)[:, 2].min() for run in of_env)
+        row = np.array([ends_of(run) for run in runs])
+        end, reached, _, after = row.mean(axis=0)
+        distances = np.abs(row[:, [0, 2]] - row[:, [1, 3]]).mean(axis=0) / (MAXIMUM - lowest)
+        cells = [f"{end:.3f}", f"{reached:.3f}", f"{distances[0]:.1%}", f"{after:.3f}", f"{distances[1]:.1%}"]
+        print(f"| {env} | `{runs[0]['target']}` | {' | '.join(cells)} |")
     figure.savefig(RESULTS / "entropy-kinds.png", dpi=110)
 
 

@@ -32,7 +32,8 @@ RESOLVED = (
     "_run_step",
     "_action_masks",
     "_log_bounds",
-    "_component_shares",
+    "_component_maxima",
+    "_target_entropy",
 )
 
 

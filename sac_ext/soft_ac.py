@@ -13,31 +13,26 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import (
     FloatSchedule,
-    safe_mean,
     update_learning_rate,
 )
 from stable_baselines3.sac.policies import SACPolicy
 
 from sac_ext import arguments, finite
 from sac_ext.buffers import DeviceReplayBuffer
-from sac_ext.collecting import Collecting
-from sac_ext.entropy import EntropyContext, EntropyTarget
+from sac_ext.ent_coef import ENT_COEF_ARGUMENTS, EntCoef
+from sac_ext.entropy import EntropyTarget
 from sac_ext.execution import execution_mode
 from sac_ext.heads import HEAD_OPTIONS, make_head
 from sac_ext.losses import REDUCTIONS
 from sac_ext.metrics import MetricLog
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
-from sac_ext.temperature import Temperature
 from sac_ext.torch_settings import PRECISIONS, matmul_precision, unvalidated_distributions
 from sac_ext.update import SoftUpdate
 
 SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
 
-# They are resolved together
-ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy", "per_component")
 
-
-class SoftAC(Collecting):
+class SoftAC(EntCoef):
     """
     Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also learns Discrete, MultiDiscrete and MultiBinary
     actions, within action masks where the environment has ``action_masks()`` (sb3-contrib's convention).
@@ -77,8 +72,9 @@ class SoftAC(Collecting):
     :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
         action dimensions on Box; on discrete actions ``"linear:0.5->0.1@0.5"``, from half the maximum to a tenth over
         the first half of training), a number, a string such as ``"fraction:0.5"``, a dict such as
-        ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, or a function of the progress
-        remaining. With action masks each state's target is the same share of the entropy that its mask leaves
+        ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, a function of the progress remaining,
+        or, with ``per_component``, a list of these. With action masks each state's target is the same share of the
+        entropy that its mask leaves. A fixed coefficient aims at nothing, as in SB3
     :param use_sde: Whether to use generalized State Dependent Exploration (gSDE); for Box action spaces only
     :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE
         Default: -1 (only sample at the beginning of the rollout)
@@ -101,8 +97,8 @@ class SoftAC(Collecting):
         holds; ``high`` may be infinite. ``ent_coef="auto"`` then starts inside. None for the default: no bounds on
         Box, (1e-4, 10) on discrete actions. With ``per_component`` also one pair for each component
     :param per_component: learn a coefficient for each component of the action, where the policy is a product of them
-        (MultiDiscrete and MultiBinary with local or additive critics). The target is divided among them in proportion
-        to their maximum entropies
+        (MultiDiscrete and MultiBinary with local or additive critics). Each aims at its part of ``target_entropy``, in
+        proportion to the components' maximum entropies, or at its own if that is a list
     :param policy_delay: train the actor and the coefficient only every ``policy_delay``-th gradient step (Fujimoto et
         al. 2018, arXiv:1802.09477)
     :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target; None for the default: 1 on
@@ -134,9 +130,6 @@ class SoftAC(Collecting):
     actor: Any
     critic: Any
     critic_target: Any
-    ent_coef_tensor: th.Tensor
-    _log_bounds: tuple[Any, Any] | None
-    _component_shares: th.Tensor | None
 
     def __init__(
         self,
@@ -157,7 +150,7 @@ class SoftAC(Collecting):
         n_steps: int = 1,
         ent_coef: str | float | Schedule = "auto",
         target_update_interval: int = 1,
-        target_entropy: str | float | dict[str, Any] | EntropyTarget | Callable[[float], float] = "auto",
+        target_entropy: str | float | dict[str, Any] | list[Any] | EntropyTarget | Callable[[float], float] = "auto",
         use_sde: bool = False,
         sde_sample_freq: int = -1,
         use_sde_at_warmup: bool = False,
@@ -253,7 +246,7 @@ class SoftAC(Collecting):
         self.batch_norm_stats_target = _running_statistics(self.critic_target)
         self._create_ent_coef()
         self._apply_learning_rates()
-        self._update = SoftUpdate(target_entropy=th.zeros((), device=self.device), **self._update_state())
+        self._update = SoftUpdate(**self._update_state())
         self._run_step = execution_mode(self.execution)(self._update)
 
     def _check_arguments(self) -> None:
@@ -330,62 +323,6 @@ class SoftAC(Collecting):
             optimizers["ent_coef_learning_rate"] = self.ent_coef_optimizer
         return optimizers
 
-    def _parse_ent_coef(self, check_target: bool = True) -> None:
-        n_coefs = 1
-        if arguments.boolean("per_component", self.per_component):
-            self._check_per_component()
-            n_coefs = self.head.policy_components
-        self.temperature = Temperature(
-            self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults, n_coefs
-        )
-        if self.temperature.learned:
-            if check_target:
-                self.temperature.check_target(self._entropy_context())
-            self.temperature.target.load_state_dict(self._entropy_target_state)
-
-    def _check_per_component(self) -> None:
-        if self.head.policy_components == 1:
-            raise ValueError(
-                f"per_component=True needs a policy of several components, which {self.action_space} has as "
-                "MultiDiscrete or MultiBinary with policy_kwargs critic='local' or 'additive': leave it out"
-            )
-        if not Temperature.is_learned(self.ent_coef):
-            raise ValueError(
-                f"per_component=True needs learned coefficients, but ent_coef={self.ent_coef!r} is fixed: set "
-                "ent_coef='auto', or per_component=False"
-            )
-        if self.replay_buffer_kwargs.get("soft_n_steps"):
-            raise ValueError(
-                "soft_n_steps=True keeps the sum of the components' entropies, which per_component=True weighs one by "
-                "one: leave one of them out"
-            )
-
-    def _create_ent_coef(self) -> None:
-        """What SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
-        self.log_ent_coef, self.ent_coef_optimizer = None, None
-        self._log_bounds, self._component_shares = None, None
-        self.__dict__.pop("ent_coef_tensor", None)
-        if not self.temperature.learned:
-            self.ent_coef_tensor = th.tensor(self.temperature.initial_values[0], device=self.device)
-            return
-        # The logarithm is learned, as in SB3: https://github.com/rail-berkeley/softlearning/issues/37
-        initial_values = th.tensor(self.temperature.initial_values, device=self.device)
-        self.log_ent_coef = th.log(initial_values).requires_grad_(True)
-        self.ent_coef_optimizer = th.optim.Adam([self.log_ent_coef], lr=self.lr_schedule(1))
-        self._make_component_tensors()
-
-    def _make_component_tensors(self) -> None:
-        """Bounds of the coefficient, as numbers or one by component, and the components' shares in the target."""
-        bounds = self.temperature.log_bounds
-        self._log_bounds = None if bounds is None else bounds[0]
-        self._component_shares = None
-        if self.per_component:
-            maxima = self.head.max_entropies().to(self.device)
-            self._component_shares = maxima / maxima.sum()
-            if bounds is not None:
-                low, high = th.tensor(bounds, device=self.device).unbind(dim=1)
-                self._log_bounds = (low, high)
-
     # ---------------------------------------------------------------- training
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
@@ -431,20 +368,11 @@ class SoftAC(Collecting):
         schedule = self._separate_lr_schedules.get(name, self.lr_schedule)
         return arguments.evaluate_schedule(name, schedule, self._progress_remaining)
 
-    @property
-    def _progress_remaining(self) -> float:
-        """From 1 to 0, also where the last rollout goes beyond the number of steps asked for."""
-        return max(0.0, self._current_progress_remaining)
-
     def _refresh_update(self) -> None:
         """Bring the update up to date with the schedules and with what users set on the model."""
-        if self.temperature.learned:
-            self.temperature.aim(self.target_entropy, self._entropy_context())
-        elif not self.temperature.constant:
-            self.ent_coef_tensor.fill_(self.temperature.fixed_value(self._progress_remaining))
+        self._refresh_ent_coef()
         for name, value in self._update_state().items():
             setattr(self._update, name, value)
-        self._update.target_entropy.fill_(self.temperature.target_nats)
         self._run_step.refresh()
 
     def _entropy_in_critic(self) -> float:
@@ -458,8 +386,9 @@ class SoftAC(Collecting):
             "log_ent_coef": self.log_ent_coef,
             "ent_coef_optimizer": self.ent_coef_optimizer,
             "ent_coef_tensor": None if self.temperature.learned else self.ent_coef_tensor.to(self.device),
+            "target_entropy": self._target_entropy,
             "log_ent_coef_bounds": self._log_bounds,
-            "component_shares": self._component_shares,
+            "component_maxima": self._component_maxima,
             "gamma": self.gamma,
             "tau": self.tau,
             "entropy_in_critic": self._entropy_in_critic(),
@@ -472,39 +401,12 @@ class SoftAC(Collecting):
             "batch_norm_stats_target": self.batch_norm_stats_target,
         }
 
-    def _entropy_context(self) -> EntropyContext:
-        return EntropyContext(
-            num_timesteps=self.num_timesteps,
-            progress_remaining=self._progress_remaining,
-            n_updates=self._n_updates,
-            action_dim=self.head.action_dim,
-            min_entropy=self.head.min_entropy,
-            max_entropy=self.head.max_entropy,
-            action_sizes=self.head.mask_sizes,
-            mean_return=self._mean_return(),
-        )
-
-    def _mean_return(self) -> float | None:
-        """:return: of the episodes that ``rollout/ep_rew_mean`` is about"""
-        if not self.ep_info_buffer:
-            return None
-        return float(safe_mean([episode["r"] for episode in self.ep_info_buffer]))
-
     def _record(self, log: MetricLog) -> None:
         means = log.means()
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, mean in means.items():
             self.logger.record(f"train/{name}", mean)
-        if "ent_coef_loss" in means:
-            if "target_entropy" not in means:  # the same for all states
-                self.logger.record("train/target_entropy", self.temperature.target_nats)
-            names = [name for name in means if name.startswith("ent_coef_") and name != "ent_coef_loss"]
-            self.temperature.warn_of_held_bounds([log.values[name][-1] for name in names or ["ent_coef"]])
-        masked_target = means.get("target_entropy")
-        if "entropy" in means and masked_target != 0:  # as it is where masks leave no choice in any state
-            # with masks, as much entropy as is the same share where everything is allowed
-            scale = 1.0 if masked_target is None else self.temperature.target_nats / masked_target
-            self.temperature.target.observe(float(means["entropy"]) * scale)
+        self._record_ent_coef(means, log)
 
     def learn(
         self: SelfSoftAC,
@@ -515,7 +417,7 @@ class SoftAC(Collecting):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfSoftAC:
-        self.temperature.start_run()
+        self.temperature.start_run(starts_over=reset_num_timesteps and self._n_updates > 0)
         return super().learn(
             total_timesteps=total_timesteps,
             callback=callback,
@@ -556,25 +458,9 @@ class SoftAC(Collecting):
         model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
         if changes:
             model._change_ent_coef(changes)
+            model._setup_lr_schedule()
+            model._apply_learning_rates()
         return model
-
-    def _change_ent_coef(self, changes: dict[str, Any]) -> None:
-        log_ent_coef, optimizer = self.log_ent_coef, self.ent_coef_optimizer
-        for name, value in changes.items():
-            setattr(self, name, value)
-        if "target_entropy" in changes:
-            self._entropy_target_state = {}
-        if not Temperature.is_learned(self.ent_coef):
-            for name in {"ent_coef_bounds", "ent_coef_learning_rate"} - changes.keys():
-                setattr(self, name, None)  # the file's, which were meant for the coefficient it had
-        self._parse_ent_coef()
-        self._setup_lr_schedule()
-        self._create_ent_coef()
-        if self.log_ent_coef is not None and log_ent_coef is not None and log_ent_coef.shape == self.log_ent_coef.shape:
-            self.log_ent_coef, self.ent_coef_optimizer = log_ent_coef, optimizer
-            if self._log_bounds is not None:
-                self.log_ent_coef.data.clamp_(*self._log_bounds)
-        self._apply_learning_rates()
 
 
 def _running_statistics(network: th.nn.Module) -> list[th.Tensor]:

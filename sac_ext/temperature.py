@@ -18,7 +18,15 @@ from sac_ext.arguments import (
     parse_schedule,
     positive_number,
 )
-from sac_ext.entropy import EntropyContext, EntropyTarget, Lowering, check_reachable, parse_entropy_target
+from sac_ext.entropy import (
+    ComponentTargets,
+    EntropyContext,
+    EntropyTarget,
+    Lowering,
+    ScheduledTarget,
+    check_reachable,
+    parse_entropy_target,
+)
 from sac_ext.heads import Defaults
 
 
@@ -84,13 +92,14 @@ class Temperature:
     """Of a fixed coefficient."""
     log_bounds: list[tuple[float, float]] | None = None
     """Of the logarithm of each learned coefficient."""
-    target_nats = math.nan
-    """The entropy that a learned coefficient aims at, once :meth:`aim` has been called."""
+    targets: list[float]
+    """The entropy in nats that each learned coefficient aims at, once :meth:`aim` has been called."""
 
     def __init__(
         self, ent_coef: Any, ent_coef_bounds: Any, target_entropy: Any, defaults: Defaults, n_coefs: int = 1
     ) -> None:
         self._defaults = defaults
+        self.targets = [math.nan] * n_coefs
         self._target_spec = target_entropy
         self.target: EntropyTarget = self._own(target_entropy)
         self._before = [math.nan] * n_coefs
@@ -111,7 +120,16 @@ class Temperature:
     def _own(self, target_entropy: Any) -> EntropyTarget:
         """A target that remembers something remembers it for this model alone."""
         target = parse_entropy_target(target_entropy, self._defaults.target_entropy)
-        return copy.deepcopy(target) if isinstance(target, Lowering) else target
+        if not isinstance(target, ComponentTargets):
+            return copy.deepcopy(target) if isinstance(target, Lowering) else target
+        given, n_coefs = len(target.targets), len(self.targets)
+        if given != n_coefs or n_coefs == 1:
+            learned = "there is one for the whole action" if n_coefs == 1 else f"there are {n_coefs}"
+            raise ValueError(
+                f"target_entropy={target_entropy!r} has a target for each of {given} coefficient(s), but {learned}: "
+                "give a single target, or per_component=True and as many targets as the action has components"
+            )
+        return copy.deepcopy(target)
 
     @staticmethod
     def is_learned(ent_coef: Any) -> bool:
@@ -147,27 +165,80 @@ class Temperature:
         :param context: as at the start
         :raises ValueError: if no policy can reach a target
         """
-        for nats in self.target.preview(context):
-            check_reachable(nats, context)
+        parts = [(self.target, context)]
+        if isinstance(self.target, ComponentTargets):
+            parts = list(zip(self.target.targets, context.components(), strict=True))
+        for target, part in parts:
+            for nats in target.preview(part):
+                self._check(nats, part)
 
     def aim(self, target_entropy: Any, context: EntropyContext) -> None:
         """
-        Ask the target for its value and keep it as :attr:`target_nats`.
+        Ask the target for its value and keep it in :attr:`targets`.
 
         :param target_entropy: the model's attribute, which users may have set to another target since
         :param context: where training stands
         :raises ValueError: if no policy can reach it
+        :raises TypeError: if a target of the user's gives no number
         """
         if target_entropy is not self._target_spec:
             self.target = self._own(target_entropy)
+            self.check_target(context)
             self._target_spec = target_entropy
-        nats = self.target.value(context)
-        check_reachable(nats, context)
-        self.target_nats = nats
+        if len(self.targets) == 1:
+            values, parts = [self.target.value(context)], [context]
+        else:
+            values, parts = self.target.of_components(context), context.components()
+        values = [as_number(f"the value of target_entropy {self.target!r}", value) for value in values]
+        for nats, part in zip(values, parts, strict=True):
+            self._check(nats, part)
+        self.targets = values
 
-    def start_run(self) -> None:
-        """Warn of each bound again."""
+    def _check(self, nats: float, context: EntropyContext) -> None:
+        """A component of a single value, beside others, has the entropy 0 and may aim at it."""
+        if len(self.targets) == 1 or nats != 0 or context.max_entropy != 0:
+            check_reachable(nats, context)
+
+    @property
+    def target_nats(self) -> float:
+        """The entropy that the whole policy is to have, in nats."""
+        return sum(self.targets)
+
+    def observe(self, mean_entropies: list[float], mean_targets: list[float] | None) -> None:
+        """
+        Tell the target what was measured. With action masks, whose states have targets of their own, that is as much
+        entropy as would be the same share where everything is allowed.
+
+        :param mean_entropies: of the whole policy, or of each component that has a coefficient
+        :param mean_targets: the same of the states' targets, 0 where masks leave no choice; None without masks
+        """
+        if mean_targets is not None:
+            mean_entropies = [
+                entropy * nats / mean_target if mean_target else math.nan
+                for entropy, nats, mean_target in zip(mean_entropies, self.targets, mean_targets, strict=True)
+            ]
+        if len(mean_entropies) > 1:
+            self.target.observe_components(mean_entropies)
+        elif math.isfinite(mean_entropies[0]):
+            self.target.observe(mean_entropies[0])
+
+    def start_run(self, starts_over: bool) -> None:
+        """
+        Warn of each bound again, and of a schedule that a trained model goes through once more.
+
+        :param starts_over: whether the model is trained and counts its steps anew
+        """
         self._warned.clear()
+        targets = self.target.targets if isinstance(self.target, ComponentTargets) else (self.target,)
+        for target in targets if self.learned and starts_over else ():
+            if isinstance(target, ScheduledTarget) and target.start != target.end:
+                warnings.warn(
+                    f"target_entropy starts over at {target.start:g} with this call of learn(), though the model is "
+                    f"trained already ({target!r}): reset_num_timesteps=False continues it, and a constant or fraction "
+                    "of the level that it has reached keeps that",
+                    stacklevel=3,
+                )
+                break
 
     def warn_of_held_bounds(self, ent_coefs: list[float]) -> None:
         """
@@ -183,9 +254,9 @@ class Temperature:
                 if held and (index, bound) not in self._warned:
                     self._warned.add((index, bound))
                     warnings.warn(
-                        f"{name} is held at its bound {bound:.4g}: the entropy target of {self.target_nats:.4g} nats "
-                        "is not reached within ent_coef_bounds. Choose another target_entropy, wider ent_coef_bounds, "
-                        "or a fixed ent_coef",
+                        f"{name} is held at its bound {bound:.4g}: the entropy target of {self.targets[index]:.4g} "
+                        "nats is not reached within ent_coef_bounds. Choose another target_entropy, wider "
+                        "ent_coef_bounds, or a fixed ent_coef",
                         stacklevel=2,
                     )
 

@@ -37,11 +37,12 @@ class SoftUpdate:
         is fixed
     :param ent_coef_optimizer: its optimizer, or None where it is fixed
     :param ent_coef_tensor: ``()`` the fixed coefficient, or None where it is learned
-    :param target_entropy: ``()`` in nats, on the device; not a number where the coefficient is fixed
+    :param target_entropy: ``()`` in nats, on the device, ``(K,)`` of each component where each has a coefficient of its
+        own; not a number where the coefficient is fixed
     :param log_ent_coef_bounds: ``log_ent_coef`` is clamped into these after its step, or None; tensors ``(K,)`` for
         each component's
-    :param component_shares: ``(K,)`` what part of the target is each component's, where each has a coefficient of its
-        own, or None
+    :param component_maxima: ``(K,)`` the entropy in nats of each component of the uniform policy, where each has a
+        coefficient of its own, or None
     :param gamma: discount factor, for batches that bring no discounts of their own
     :param tau: share of the critics in the new target critics
     :param entropy_in_critic: weight of the entropy bonus in the TD target, 0 to 1
@@ -62,7 +63,7 @@ class SoftUpdate:
     ent_coef_tensor: th.Tensor | None
     target_entropy: th.Tensor
     log_ent_coef_bounds: tuple[Any, Any] | None
-    component_shares: th.Tensor | None
+    component_maxima: th.Tensor | None
     gamma: float
     tau: float
     entropy_in_critic: float
@@ -111,7 +112,7 @@ class SoftUpdate:
             pi = self.head.pi(self.policy.actor, batch.observations, _of(batch, "action_masks"))
             entropy = self._entropy(pi)
             metrics["entropy"] = pi.entropy.detach().mean()
-            if self.component_shares is not None:
+            if self.component_maxima is not None:
                 metrics |= _by_component("entropy", entropy.detach().mean(dim=0))
             if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
                 target_entropy, free = self._target_entropies(batch)
@@ -120,7 +121,7 @@ class SoftUpdate:
                 if free is not None:
                     target_entropy = target_entropy.mean(dim=0)  # over states
                     metrics["target_entropy"] = target_entropy.sum()
-                if self.component_shares is not None:
+                if self.component_maxima is not None:
                     metrics |= _by_component("target_entropy", target_entropy)
                 if self.log_ent_coef_bounds is not None:
                     self.log_ent_coef.data.clamp_(*self.log_ent_coef_bounds)
@@ -145,7 +146,7 @@ class SoftUpdate:
     def _ent_coef(self) -> th.Tensor:
         if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
             ent_coef = self.log_ent_coef.detach().exp()
-            return ent_coef.squeeze(0) if self.component_shares is None else ent_coef
+            return ent_coef.squeeze(0) if self.component_maxima is None else ent_coef
         assert self.ent_coef_tensor is not None
         return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have put another one there
 
@@ -158,16 +159,17 @@ class SoftUpdate:
         """
         action_masks = _of(batch, "action_masks")
         if action_masks is None:
-            shares = self.component_shares
-            return self.target_entropy if shares is None else self.target_entropy * shares, None
+            return self.target_entropy, None
         reachable = self.head.masked_max_entropies(action_masks)
-        if self.component_shares is None:
-            reachable = reachable.sum(dim=1)
-        return self.target_entropy * (reachable / self.head.max_entropy), reachable > 0
+        if self.component_maxima is None:
+            share = reachable.sum(dim=1) / self.head.max_entropy
+        else:
+            share = reachable / self.component_maxima.where(self.component_maxima > 0, 1.0)  # of a single value: 0
+        return self.target_entropy * share, share > 0
 
     def _entropy(self, pi: Any) -> th.Tensor:
         """:return: ``(B,)``, or ``(B, K)`` where each component has a coefficient of its own"""
-        entropy: th.Tensor = pi.entropy if self.component_shares is None else pi.entropies
+        entropy: th.Tensor = pi.entropy if self.component_maxima is None else pi.entropies
         return entropy
 
     def _bounds_as_numbers(self) -> Any:

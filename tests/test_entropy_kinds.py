@@ -218,6 +218,14 @@ def test_lowered_where_the_return_stops_improving() -> None:
     assert target.value(replace(DISCRETE, num_timesteps=1000, mean_return=0.0)) == pytest.approx(0.1 * math.log(4))
 
 
+def test_a_plateau_that_cannot_be_seen_is_warned_of_once() -> None:
+    target = OnPlateauTarget(0.8, 0.1, patience=100)
+    target.value(replace(DISCRETE, num_timesteps=99))
+    with pytest.warns(UserWarning, match="none is known after 100 steps: put a Monitor"):
+        target.value(replace(DISCRETE, num_timesteps=100))
+    assert target.value(replace(DISCRETE, num_timesteps=500)) == pytest.approx(0.8 * math.log(4))
+
+
 def test_the_mean_return_is_that_of_the_logger() -> None:
     seen = []
 

@@ -84,6 +84,10 @@ def test_values() -> None:
         ("fraction:1.1", "rho of a fraction target_entropy must be between 0 and 1, got 1.1"),
         ("fraction:0", "must be greater than 0"),
         ("fraction:half", "must be a number, got the string 'half'"),
+        ("auto:0.5", "'auto' takes no number"),
+        ("FRACTION:0.5", "did you mean 'fraction'"),
+        ([], "an empty list"),
+        (["fraction:2"], "between 0 and 1"),
         ("nan", "must be finite"),
         (math.inf, "must be finite"),
     ],
@@ -93,7 +97,7 @@ def test_bad_specs(spec: Any, message: str) -> None:
         parse_entropy_target(spec, default=0.1)
 
 
-@pytest.mark.parametrize("spec", [None, True, [0.5]])
+@pytest.mark.parametrize("spec", [None, True, [True]])
 def test_specs_of_a_wrong_type(spec: Any) -> None:
     with pytest.raises(TypeError, match=r"target_entropy must be a number in nats, a string, a dict.*got"):
         parse_entropy_target(spec, default=0.1)
@@ -242,6 +246,19 @@ def test_defaults_by_space(actions: str, default: EntropyTarget, maximum: float)
     assert bounds is None if continuous else bounds == pytest.approx((math.log(1e-4), math.log(10)))
 
 
+def test_a_target_of_ones_own_that_gives_no_number() -> None:
+    class Forgetful(EntropyTarget):
+        def value(self, context: EntropyContext) -> float:
+            return None  # type: ignore[return-value]
+
+        def __repr__(self) -> str:
+            return "Forgetful()"
+
+    model = SoftAC("MlpPolicy", RandomEnv(), target_entropy=Forgetful(), learning_starts=10, policy_kwargs=SMALL)
+    with pytest.raises(TypeError, match=r"value of target_entropy Forgetful\(\) must be a number, got None"):
+        model.learn(20)
+
+
 @pytest.mark.parametrize(("function", "error"), [(lambda _: None, TypeError), (lambda _: "x", ValueError)])
 def test_a_function_that_gives_no_number(function: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"target_entropy \(at progress_remaining=1\) must be a number"):
@@ -283,3 +300,21 @@ def test_a_target_set_on_the_model_takes_effect_as_on_sac() -> None:
 def test_the_class_of_a_target_is_no_target() -> None:
     with pytest.raises(TypeError, match="got the class PerDimTarget: call it"):
         parse_entropy_target(PerDimTarget, default=0.1)
+
+
+def test_a_schedule_that_is_set_later_is_looked_at_to_its_end() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), seed=0, learning_starts=10, policy_kwargs=SMALL)
+    model.learn(20)
+    model.target_entropy = "linear:0.5->1.5"
+    with pytest.raises(ValueError, match="cannot be reached"):
+        model.learn(20, reset_num_timesteps=False)
+
+
+def test_a_schedule_that_starts_over_says_so() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), seed=0, learning_starts=10, policy_kwargs=SMALL)
+    model.learn(20)
+    model.learn(20, reset_num_timesteps=False)
+    with pytest.warns(UserWarning, match=r"starts over at 0\.5 .*LinearTarget\(start=0\.5"):
+        model.learn(20)
+    model.target_entropy = "fraction:0.1"
+    model.learn(20).learn(20)  # the target that is set takes effect with the first gradient step

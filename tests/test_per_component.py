@@ -1,6 +1,7 @@
 """A coefficient for each component of an action."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from gymnasium import spaces
 from torch.testing import assert_close
 
 from sac_ext import SoftAC, losses
+from sac_ext.entropy import EpsilonTarget, parse_entropy_target, spec_of
 from tests.catalogue import SMALL, MaskedEnv, RandomEnv
 from tests.compare import assert_same_models
 from tests.modes import assert_close_models, captured_on_the_cpu, ready, train
@@ -83,6 +85,109 @@ def test_components_of_different_stakes_get_different_coefficients() -> None:
     assert (coefficients[0] / coefficients[1]).item() == pytest.approx(10, rel=0.1)
 
 
+# ---------------------------------------------------------------- a target for each
+
+
+@pytest.mark.parametrize("env_class", [RandomEnv, MaskedEnv])
+def test_a_list_has_a_target_for_each(env_class: Any) -> None:
+    model = SoftAC(
+        "MlpPolicy",
+        env_class(actions="multidiscrete"),
+        seed=0,
+        learning_starts=20,
+        target_entropy=["fraction:0.5", 0.2],
+        **OPTIONS,
+    ).learn(60)
+    assert model.temperature.targets == pytest.approx([0.5 * math.log(3), 0.2])
+    logged = model.logger.name_to_value
+    parts = [logged[f"train/target_entropy_{index}"] for index in range(2)]
+    assert logged["train/target_entropy"] == pytest.approx(sum(parts))
+    if env_class is RandomEnv:
+        assert parts == pytest.approx([0.5 * math.log(3), 0.2])
+    else:
+        masks = model.replay_buffer.sample(500).action_masks
+        valid = masks.split([3, 2], dim=1)
+        shares = [
+            component.sum(dim=1).log().mean().item() / math.log(n) for component, n in zip(valid, (3, 2), strict=True)
+        ]
+        assert parts == pytest.approx([0.5 * math.log(3) * shares[0], 0.2 * shares[1]], abs=0.1)
+
+
+def test_components_reach_targets_of_their_own() -> None:
+    model = soft_ac(
+        Spaces(CONSTANT, spaces.MultiDiscrete([2, 2])),
+        gamma=0.0,
+        per_component=True,
+        target_entropy=["fraction:0.8", "fraction:0.3"],
+        policy_kwargs={"net_arch": {"pi": [], "qf": [16]}, "critic": "additive"},
+    )
+    for first in range(2):
+        for second in range(2):
+            add(model, ONE, [first, second], 1.0 * first + 0.5 * second, ONE, done=True)
+    train_in_phases(model, {0.03: 600, 0.003: 300})
+    with th.no_grad():
+        entropies = model.head.pi(model.actor, th.ones(1, 1)).entropies[0]
+    np.testing.assert_allclose(entropies, [0.8 * math.log(2), 0.3 * math.log(2)], atol=0.03)
+
+
+def test_epsilon_is_that_of_each_component() -> None:
+    model = make(target_entropy="epsilon:0.2").learn(30)
+    alone = [EpsilonTarget(0.2).value(part) for part in model._entropy_context().components()]
+    assert model.temperature.targets == pytest.approx(alone)
+    assert alone[0] / alone[1] != pytest.approx(math.log(3) / math.log(2), rel=0.05)  # not a share of the sum
+
+
+def test_each_target_is_told_of_its_component_and_remembers_it(tmp_path: Path) -> None:
+    annealed = {"kind": "annealed", "start": 0.9, "end": 0.1, "patience": 1, "tolerance": 9, "max_std": 9}
+    spec = [annealed, "linear:0.6->0.2"]
+    model = make(target_entropy=spec).learn(40)
+    first, second = model.temperature.target.targets
+    assert first.level < 0.9
+    model.save(tmp_path / "model")
+    loaded = SoftAC.load(tmp_path / "model", env=model.get_env())
+    assert loaded.temperature.target.targets[0].level == first.level
+    assert loaded.temperature.target.targets[1] == second
+    assert spec_of(loaded.temperature.target) == [spec_of(first), spec_of(second)]
+    assert parse_entropy_target(spec_of(second), 0.1) == second
+
+
+def test_a_component_without_a_choice_aims_at_nothing() -> None:
+    model = soft_ac(
+        Spaces(CONSTANT, spaces.MultiDiscrete([3, 1])),
+        gamma=0.0,
+        per_component=True,
+        target_entropy="fraction:0.5",
+        policy_kwargs=SMALL | {"critic": "local"},
+    )
+    for first in range(3):
+        add(model, ONE, [first, 0], 0.1 * first, ONE, done=True)
+    train_in_phases(model, {0.003: 20})
+    assert model.temperature.targets == pytest.approx([0.5 * math.log(3), 0.0])
+    assert all(th.isfinite(parameter).all() for parameter in model.policy.parameters())
+    assert model.log_ent_coef[1].exp().item() == pytest.approx(0.1)  # where it started
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"target_entropy": [0.1]}, "there are 2: give a single target"),
+        ({"target_entropy": [0.1] * 3}, "a target for each of 3 coefficient"),
+        ({"target_entropy": [0.1, 0.1], "per_component": False}, "there is one for the whole action"),
+        ({"target_entropy": ["fraction:0.5", 0.7]}, "0.7 nats cannot be reached"),
+        ({"target_entropy": ["fraction:0.5", "linear:0.2->1.2"]}, "cannot be reached"),
+        ({"target_entropy": ["fraction:0.5", "sigma:0.1"]}, "that of a Gaussian"),
+    ],
+)
+def test_lists_that_do_not_fit(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        make(**options)
+
+
+def test_lists_of_lists() -> None:
+    with pytest.raises(TypeError, match="must be a target of one kind"):
+        make(target_entropy=[["fraction:0.5"], 0.2])
+
+
 def test_bounds_for_each_and_for_all() -> None:
     model = make(ent_coef_bounds=[(0.01, 0.05), (1e-4, 10)])
     assert_close(model.log_ent_coef.detach().exp(), th.tensor([0.05, 0.1]))
@@ -136,7 +241,11 @@ def test_captured(env_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "sac_ext.execution.compiled.Compiled._run", lambda self, batch, actor, target: self.update(batch, actor, target)
     )
-    options = OPTIONS | {"env_class": env_class, "ent_coef_bounds": [(0.01, 0.2), (1e-4, 10)]}
+    options = OPTIONS | {
+        "env_class": env_class,
+        "ent_coef_bounds": [(0.01, 0.2), (1e-4, 10)],
+        "target_entropy": ["linear:0.6->0.2", 0.2],
+    }
     eager = ready("eager", "multidiscrete", **options)
     other = captured_on_the_cpu(ready("eager", "multidiscrete", **options))
     assert_close_models(train(eager), train(other))

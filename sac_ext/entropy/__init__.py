@@ -6,7 +6,8 @@ The coefficient that pulls the entropy there, and its optimizer, are not here. A
 
 from sac_ext.entropy.adaptive import AnnealedTarget, Lowering, OnPlateauTarget
 from sac_ext.entropy.base import EntropyContext, EntropyTarget, check_reachable
-from sac_ext.entropy.schedules import CosineTarget, ExponentialTarget, LinearTarget
+from sac_ext.entropy.per_component import ComponentTargets
+from sac_ext.entropy.schedules import CosineTarget, ExponentialTarget, LinearTarget, ScheduledTarget
 from sac_ext.entropy.specs import KINDS, parse_entropy_target, spec_of
 from sac_ext.entropy.targets import (
     CallableTarget,
@@ -21,6 +22,7 @@ __all__ = [
     "KINDS",
     "AnnealedTarget",
     "CallableTarget",
+    "ComponentTargets",
     "ConstantTarget",
     "CosineTarget",
     "EntropyContext",
@@ -32,6 +34,7 @@ __all__ = [
     "Lowering",
     "OnPlateauTarget",
     "PerDimTarget",
+    "ScheduledTarget",
     "SigmaTarget",
     "check_reachable",
     "parse_entropy_target",

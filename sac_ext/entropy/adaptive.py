@@ -1,6 +1,7 @@
 """Targets that go by what training shows, and remember it."""
 
 import math
+import warnings
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -119,7 +120,8 @@ class AnnealedTarget(Lowering):
 @dataclass
 class OnPlateauTarget(Lowering):
     """
-    Lowered each time the mean return of the last episodes has not improved for a while.
+    Lowered each time the mean return of the last episodes has not improved for a while. It warns where no return is
+    known after as many steps.
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box
     :param end: the floor, likewise
@@ -132,6 +134,7 @@ class OnPlateauTarget(Lowering):
     threshold: float = 0.0
     best: float | None = field(default=None, init=False, repr=False, compare=False)
     since: int = field(default=0, init=False, repr=False, compare=False)
+    warned: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,4 +150,12 @@ class OnPlateauTarget(Lowering):
             elif now - self.since >= self.patience:
                 self.since = now
                 self.lower(context)
+        elif now - self.since >= self.patience and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"target_entropy {self!r} goes by the returns of episodes, but none is known after {now} steps: put a "
+                "Monitor around the environment, or VecMonitor around a vectorised one (make_vec_env does), or raise "
+                "patience if no episode has ended yet",
+                stacklevel=2,
+            )
         return context.nats(self.level)

@@ -2,8 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from sac_ext.arguments import as_number
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class EntropyContext:
         """Whether entropies have no lower end, so that there are no shares of the maximum."""
         return math.isinf(self.min_entropy)
 
+    def components(self) -> list["EntropyContext"]:
+        """:return: the same for each component alone"""
+        return [replace(self, action_dim=1, max_entropy=math.log(n), action_sizes=(n,)) for n in self.action_sizes]
+
     def nats(self, level: float) -> float:
         """
         :param level: a share of the maximum entropy on discrete actions, nats on Box
@@ -63,6 +69,28 @@ class EntropyTarget(ABC):
         :param context: where training stands
         :return: target in nats; on Box in units of the action scaled to [-1, 1]
         """
+
+    def of_components(self, context: EntropyContext) -> list[float]:
+        """
+        Called instead of :meth:`value` where ``per_component=True`` learns a coefficient for each component. By default
+        the value is divided in proportion to the components' maximum entropies.
+
+        :param context: where training stands, for the whole action; ``context.components()`` for each component
+        :return: target of each component, in nats
+        """
+        total = as_number(f"the value of target_entropy {self!r}", self.value(context))
+        check_reachable(total, context)
+        return [total * component.max_entropy / context.max_entropy for component in context.components()]
+
+    def observe_components(self, mean_entropies: list[float]) -> None:
+        """
+        Called instead of :meth:`observe` with ``per_component=True``. By default that gets their sum.
+
+        :param mean_entropies: of each component in nats; NaN of one whose masks left no choice in any state
+        """
+        total = sum(mean_entropies)
+        if math.isfinite(total):
+            self.observe(total)
 
     def observe(self, mean_entropy: float) -> None:  # noqa: B027  # a hook
         """

@@ -9,7 +9,7 @@ from sac_ext.entropy.base import EntropyContext, EntropyTarget
 
 
 @dataclass(frozen=True)
-class Schedule(EntropyTarget):
+class ScheduledTarget(EntropyTarget):
     """
     From ``start`` to ``end`` over the first part of training, and ``end`` from then on.
 
@@ -44,7 +44,7 @@ class Schedule(EntropyTarget):
 
 
 @dataclass(frozen=True)
-class LinearTarget(Schedule):
+class LinearTarget(ScheduledTarget):
     """
     ``start + done (end - start)``.
 
@@ -58,7 +58,7 @@ class LinearTarget(Schedule):
 
 
 @dataclass(frozen=True)
-class CosineTarget(Schedule):
+class CosineTarget(ScheduledTarget):
     """
     ``end + (start - end) (1 + cos(pi done)) / 2``: slow at both ends.
 
@@ -73,7 +73,7 @@ class CosineTarget(Schedule):
 
 
 @dataclass(frozen=True)
-class ExponentialTarget(Schedule):
+class ExponentialTarget(ScheduledTarget):
     """
     ``start (end / start)^done``: by the same factor in equal times.
 

@@ -9,6 +9,7 @@ from typing import Any
 from sac_ext.arguments import as_number, is_numeric
 from sac_ext.entropy.adaptive import AnnealedTarget, OnPlateauTarget
 from sac_ext.entropy.base import EntropyTarget
+from sac_ext.entropy.per_component import ComponentTargets
 from sac_ext.entropy.schedules import CosineTarget, ExponentialTarget, LinearTarget
 from sac_ext.entropy.targets import (
     CallableTarget,
@@ -38,7 +39,8 @@ FROM_TO = re.compile(r"(?P<start>[^>@]+)->(?P<end>[^>@]+)(@(?P<over>[^>@]+))?") 
 def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
     """
     :param spec: ``"auto"``, a number in nats, ``"fraction:0.5"``, ``"linear:0.6->0.2@0.5"``,
-        ``{"kind": "fraction", "rho": 0.5}``, an :class:`EntropyTarget`, or a function of the progress remaining
+        ``{"kind": "fraction", "rho": 0.5}``, an :class:`EntropyTarget`, a function of the progress remaining, or a list
+        of these, one for each component
     :param default: what ``"auto"`` means, anything else of the above
     :raises ValueError: for an unknown kind or key, or a parameter out of its range
     :raises TypeError: for any other type
@@ -47,6 +49,8 @@ def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
         return spec
     if isinstance(spec, dict):
         return _from_dict(spec)
+    if isinstance(spec, list | tuple):
+        return ComponentTargets(tuple(parse_entropy_target(each, default) for each in spec))
     if isinstance(spec, str):
         if spec == "auto" and default != "auto":
             return parse_entropy_target(default, default)
@@ -61,18 +65,20 @@ def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
         return CallableTarget(spec)
     if isinstance(spec, bool) or not isinstance(spec, numbers.Real):
         raise TypeError(
-            "target_entropy must be a number in nats, a string, a dict, an EntropyTarget or a function of the progress "
-            f"remaining, got {spec!r}"
+            "target_entropy must be a number in nats, a string, a dict, an EntropyTarget, a function of the progress "
+            f"remaining, or a list of these, one for each component, got {spec!r}"
         )
     return ConstantTarget(float(spec))
 
 
-def spec_of(target: EntropyTarget) -> dict[str, Any]:
+def spec_of(target: EntropyTarget) -> dict[str, Any] | list[Any]:
     """
     :param target: of a kind that a dict can say
-    :return: the dict, with the parameters that are not at their defaults
+    :return: the dict, with the parameters that are not at their defaults; a list of them for several components
     :raises ValueError: for a target of one's own, or a function
     """
+    if isinstance(target, ComponentTargets):
+        return [spec_of(each) for each in target.targets]
     for kind, target_class in KINDS.items():
         if type(target) is target_class:
             given = {key: getattr(target, each.name) for key, each in _keys(target_class).items()}
@@ -122,7 +128,9 @@ def _lookup(kind: Any) -> type[EntropyTarget]:
 
 
 def _unknown_kind(kind: Any) -> ValueError:
-    close = difflib.get_close_matches(str(kind), [name for name in ("auto", *KINDS) if name != kind], n=1)
+    if kind == "auto":
+        return ValueError(f"target_entropy 'auto' takes no number: give 'auto' alone, or one of {', '.join(KINDS)}")
+    close = difflib.get_close_matches(str(kind).lower(), [name for name in ("auto", *KINDS) if name != kind], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(
         f"target_entropy {kind!r} is not known: {hint}Give 'auto', a number in nats, or a kind "

@@ -119,7 +119,10 @@ class EpsilonTarget(Steady):
                 f"target_entropy {self!r} is that of an epsilon-greedy policy, which there is not for continuous "
                 "actions: pass a number in nats or {'kind': 'sigma', 'sigma': ...}"
             )
-        return sum(map(self._of_component, context.action_sizes))
+        return sum(self.of_components(context))
+
+    def of_components(self, context: EntropyContext) -> list[float]:
+        return [self._of_component(n_values) for n_values in context.action_sizes]
 
     def _of_component(self, n_values: int) -> float:
         other = self.epsilon / n_values

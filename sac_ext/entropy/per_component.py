@@ -1,0 +1,47 @@
+"""A target for each component of an action."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sac_ext.entropy.base import EntropyContext, EntropyTarget
+
+
+@dataclass(frozen=True)
+class ComponentTargets(EntropyTarget):
+    """
+    A target of its own for each component of MultiDiscrete and MultiBinary actions, each as if that component were the
+    whole action. It needs ``per_component=True``.
+
+    :param targets: one for each component
+    :raises ValueError: for none
+    :raises TypeError: for anything but targets; lists of specs are for ``parse_entropy_target``
+    """
+
+    targets: tuple[EntropyTarget, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", tuple(self.targets))
+        if not self.targets:
+            raise ValueError("target_entropy is an empty list: give a target for each component")
+        for target in self.targets:
+            if not isinstance(target, EntropyTarget) or isinstance(target, ComponentTargets):
+                raise TypeError(f"the target_entropy of a component must be a target of one kind, got {target!r}")
+
+    def value(self, context: EntropyContext) -> float:
+        """Their sum."""
+        return sum(self.of_components(context))
+
+    def of_components(self, context: EntropyContext) -> list[float]:
+        return [target.value(part) for target, part in zip(self.targets, context.components(), strict=True)]
+
+    def observe_components(self, mean_entropies: list[float]) -> None:
+        for target, mean_entropy in zip(self.targets, mean_entropies, strict=True):
+            target.observe_components([mean_entropy])
+
+    def state_dict(self) -> dict[str, Any]:
+        """:return: what each remembers, by the number of its component"""
+        return {str(index): target.state_dict() for index, target in enumerate(self.targets)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for index, target in enumerate(self.targets):
+            target.load_state_dict(state.get(str(index), {}))
