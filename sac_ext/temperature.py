@@ -19,11 +19,9 @@ from sac_ext.arguments import (
     positive_number,
 )
 from sac_ext.entropy import (
-    ComponentTargets,
     EntropyContext,
     EntropyTarget,
-    Lowering,
-    ScheduledTarget,
+    check_component_reachable,
     check_reachable,
     parse_entropy_target,
 )
@@ -120,16 +118,7 @@ class Temperature:
     def _own(self, target_entropy: Any) -> EntropyTarget:
         """A target that remembers something remembers it for this model alone."""
         target = parse_entropy_target(target_entropy, self._defaults.target_entropy)
-        if not isinstance(target, ComponentTargets):
-            return copy.deepcopy(target) if isinstance(target, Lowering) else target
-        given, n_coefs = len(target.targets), len(self.targets)
-        if given != n_coefs or n_coefs == 1:
-            learned = "there is one for the whole action" if n_coefs == 1 else f"there are {n_coefs}"
-            raise ValueError(
-                f"target_entropy={target_entropy!r} has a target for each of {given} coefficient(s), but {learned}: "
-                "give a single target, or per_component=True and as many targets as the action has components"
-            )
-        return copy.deepcopy(target)
+        return copy.deepcopy(target) if target.copied else target
 
     @staticmethod
     def is_learned(ent_coef: Any) -> bool:
@@ -165,12 +154,7 @@ class Temperature:
         :param context: as at the start
         :raises ValueError: if no policy can reach a target
         """
-        parts = [(self.target, context)]
-        if isinstance(self.target, ComponentTargets):
-            parts = list(zip(self.target.targets, context.components(), strict=True))
-        for target, part in parts:
-            for nats in target.preview(part):
-                self._check(nats, part)
+        self.target.check(context, self._per_component)
 
     def aim(self, target_entropy: Any, context: EntropyContext) -> None:
         """
@@ -185,19 +169,18 @@ class Temperature:
             self.target = self._own(target_entropy)
             self.check_target(context)
             self._target_spec = target_entropy
-        if len(self.targets) == 1:
-            values, parts = [self.target.value(context)], [context]
-        else:
+        if self._per_component:
             values, parts = self.target.of_components(context), context.components()
+        else:
+            values, parts = [self.target.value(context)], [context]
         values = [as_number(f"the value of target_entropy {self.target!r}", value) for value in values]
         for nats, part in zip(values, parts, strict=True):
-            self._check(nats, part)
+            (check_component_reachable if self._per_component else check_reachable)(nats, part)
         self.targets = values
 
-    def _check(self, nats: float, context: EntropyContext) -> None:
-        """A component of a single value, beside others, has the entropy 0 and may aim at it."""
-        if len(self.targets) == 1 or nats != 0 or context.max_entropy != 0:
-            check_reachable(nats, context)
+    @property
+    def _per_component(self) -> bool:
+        return len(self.targets) > 1
 
     @property
     def target_nats(self) -> float:
@@ -229,16 +212,8 @@ class Temperature:
         :param starts_over: whether the model is trained and counts its steps anew
         """
         self._warned.clear()
-        targets = self.target.targets if isinstance(self.target, ComponentTargets) else (self.target,)
-        for target in targets if self.learned and starts_over else ():
-            if isinstance(target, ScheduledTarget) and target.start != target.end:
-                warnings.warn(
-                    f"target_entropy starts over at {target.start:g} with this call of learn(), though the model is "
-                    f"trained already ({target!r}): reset_num_timesteps=False continues it, and a constant or fraction "
-                    "of the level that it has reached keeps that",
-                    stacklevel=3,
-                )
-                break
+        if starts_over and self.learned:
+            self.target.start_over()
 
     def warn_of_held_bounds(self, ent_coefs: list[float]) -> None:
         """

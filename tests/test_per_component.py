@@ -170,9 +170,9 @@ def test_a_component_without_a_choice_aims_at_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"target_entropy": [0.1]}, "there are 2: give a single target"),
-        ({"target_entropy": [0.1] * 3}, "a target for each of 3 coefficient"),
-        ({"target_entropy": [0.1, 0.1], "per_component": False}, "there is one for the whole action"),
+        ({"target_entropy": [0.1]}, "1 target\\(s\\) for 2 components"),
+        ({"target_entropy": [0.1] * 3}, "3 target\\(s\\) for 2 components"),
+        ({"target_entropy": [0.1, 0.1], "per_component": False}, "there is one coefficient for the whole action"),
         ({"target_entropy": ["fraction:0.5", 0.7]}, "0.7 nats cannot be reached"),
         ({"target_entropy": ["fraction:0.5", "linear:0.2->1.2"]}, "cannot be reached"),
         ({"target_entropy": ["fraction:0.5", "sigma:0.1"]}, "that of a Gaussian"),

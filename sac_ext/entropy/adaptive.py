@@ -3,7 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from sac_ext.arguments import as_number, integer_from, number_between, positive_number
 from sac_ext.entropy.base import EntropyContext, EntropyTarget
@@ -19,6 +19,8 @@ class Lowering(EntropyTarget):
     :param factor: by which it is lowered: the level itself on discrete actions; on Box the part of the range that the
         policy covers in each dimension, so the level falls by ``-D log(factor)``
     """
+
+    copied: ClassVar[bool] = True
 
     start: float
     end: float

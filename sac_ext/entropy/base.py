@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from sac_ext.arguments import as_number
 
@@ -61,6 +61,9 @@ class EntropyContext:
 class EntropyTarget(ABC):
     """The entropy that a learned coefficient steers the policy to."""
 
+    copied: ClassVar[bool] = False
+    """Whether each model gets a copy of its own, for targets that remember something."""
+
     @abstractmethod
     def value(self, context: EntropyContext) -> float:
         """
@@ -99,10 +102,24 @@ class EntropyTarget(ABC):
         :param mean_entropy: in nats, averaged over the batches of that call
         """
 
+    def start_over(self) -> None:  # noqa: B027  # a hook
+        """Called when ``learn()`` counts its steps anew on a model that is trained already."""
+
+    def check(self, context: EntropyContext, per_component: bool) -> None:
+        """
+        Called when the model is set up, to look ahead as far as :meth:`preview` does.
+
+        :param context: as at the start
+        :param per_component: whether each component has a coefficient
+        :raises ValueError: if no policy can reach a target
+        """
+        for nats in self.preview(context):
+            check_reachable(nats, context)
+
     def preview(self, context: EntropyContext) -> list[float]:
         """
-        Called when the model is set up: values to check against what the action space can reach before training. None
-        by default, so that a target which counts its calls is first asked when training asks.
+        Values for :meth:`check`. None by default, so that a target which counts its calls is first asked when training
+        asks.
 
         :param context: as at the start
         :return: targets in nats
@@ -136,3 +153,15 @@ def check_reachable(nats: float, context: EntropyContext) -> None:
         f"target_entropy of {nats:.4g} nats cannot be reached: policies on this action space have an entropy "
         f"{ends} (that of the uniform policy). Choose a target inside, or a fixed ent_coef"
     )
+
+
+def check_component_reachable(nats: float, context: EntropyContext) -> None:
+    """
+    The same for one component among others, which may have a single value and aim at nothing.
+
+    :param nats: a target
+    :param context: of the component
+    :raises ValueError: if no policy with a finite coefficient has this entropy
+    """
+    if nats != 0 or context.max_entropy != 0:
+        check_reachable(nats, context)

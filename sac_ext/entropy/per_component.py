@@ -1,9 +1,9 @@
 """A target for each component of an action."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from sac_ext.entropy.base import EntropyContext, EntropyTarget
+from sac_ext.entropy.base import EntropyContext, EntropyTarget, check_component_reachable
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class ComponentTargets(EntropyTarget):
     :raises TypeError: for anything but targets; lists of specs are for ``parse_entropy_target``
     """
 
+    copied: ClassVar[bool] = True
+
     targets: tuple[EntropyTarget, ...]
 
     def __post_init__(self) -> None:
@@ -28,11 +30,33 @@ class ComponentTargets(EntropyTarget):
                 raise TypeError(f"the target_entropy of a component must be a target of one kind, got {target!r}")
 
     def value(self, context: EntropyContext) -> float:
-        """Their sum."""
-        return sum(self.of_components(context))
+        raise ValueError(
+            f"target_entropy={list(self.targets)!r} has a target for each component, but there is one coefficient for "
+            "the whole action: give a single target, or per_component=True"
+        )
 
     def of_components(self, context: EntropyContext) -> list[float]:
-        return [target.value(part) for target, part in zip(self.targets, context.components(), strict=True)]
+        return [target.value(part) for target, part in self._with_contexts(context)]
+
+    def _with_contexts(self, context: EntropyContext) -> list[tuple[EntropyTarget, EntropyContext]]:
+        parts = context.components()
+        if len(parts) != len(self.targets):
+            raise ValueError(
+                f"target_entropy={list(self.targets)!r} has {len(self.targets)} target(s) for {len(parts)} components: "
+                "give one for each, or a single one for all"
+            )
+        return list(zip(self.targets, parts, strict=True))
+
+    def check(self, context: EntropyContext, per_component: bool) -> None:
+        if not per_component:
+            self.value(context)
+        for target, part in self._with_contexts(context):
+            for nats in target.preview(part):
+                check_component_reachable(nats, part)
+
+    def start_over(self) -> None:
+        for target in self.targets:
+            target.start_over()
 
     def observe_components(self, mean_entropies: list[float]) -> None:
         for target, mean_entropy in zip(self.targets, mean_entropies, strict=True):
