@@ -28,7 +28,7 @@ def run(*arguments: str, folder: Path) -> None:
     zoo.main([*arguments, "--num-threads", "1", "-f", str(folder)])
 
 
-PACKAGES = {"MinAtar": "minatar", "atari": "ale_py", "v5": "mujoco"}
+PACKAGES = {"MinAtar": "minatar", "atari": "ale_py", "v5": "mujoco", "Fetch": "gymnasium_robotics"}
 STANDS_FOR = {"default": "CartPole-v1", "atari": "ALE/Pong-v5"}
 
 
@@ -41,7 +41,7 @@ def test_configurations_train(name: str, tmp_path: Path, monkeypatch: pytest.Mon
             pytest.importorskip(package)
     entry = CONFIG[name]
     assert float(entry["n_timesteps"]) >= 1000
-    zoo.register()  # MinAtar's and Atari's environments too
+    zoo.register(asked_for=[name])  # environments of other packages too
     env = EnvironmentSpec.of_entry(STANDS_FOR.get(name, name), entry, {}).make(0)
     changed = {"learning_starts": 100, "train_freq": 50, "gradient_steps": 20, "buffer_size": 1000}
     model = SoftAC(env=env, seed=0, device="cpu", **arguments_of(entry) | changed).learn(200)

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 import yaml
+from stable_baselines3 import HerReplayBuffer
 
 ENVIRONMENT_KEYS = (
     "n_envs",
@@ -68,7 +69,10 @@ def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(arguments.get("replay_buffer_class"), str):
         from rl_zoo3.utils import get_class_by_name
 
-        arguments["replay_buffer_class"] = get_class_by_name(arguments["replay_buffer_class"])
+        name = arguments["replay_buffer_class"]
+        arguments["replay_buffer_class"] = (
+            get_class_by_name(name) if "." in name else evaluated("replay_buffer_class", name)
+        )
     if isinstance(arguments.get("train_freq"), list):  # such as [1, episode]
         arguments["train_freq"] = tuple(arguments["train_freq"])
     return {"policy": "MlpPolicy"} | arguments
@@ -78,10 +82,10 @@ def evaluated(key: str, text: str) -> Any:
     """
     :param key: to name in errors
     :param text: Python, as entries have it for dicts of objects
-    :return: its value; the names of torch.nn are known as ``nn``
+    :return: its value; the names of torch.nn are known as ``nn``, and SB3's ``HerReplayBuffer`` by its own
     """
     try:
-        return eval(text, {"nn": torch.nn, "th": torch, "torch": torch})
+        return eval(text, {"nn": torch.nn, "th": torch, "torch": torch, "HerReplayBuffer": HerReplayBuffer})
     except Exception as error:
         raise ValueError(f"{key} is no Python expression: {text!r} ({error})") from error
 

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(f"unknown command {arguments[0]!r}\n{usage}" if arguments else usage)
     command, algorithm = COMMANDS[arguments[0]]
     try:
-        register(algorithm)
+        register(algorithm, arguments)
     except ImportError as error:
         raise SystemExit(str(error)) from error
     command(arguments[1:])

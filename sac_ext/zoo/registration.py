@@ -1,5 +1,8 @@
 """SoftAC in the tables that rl-baselines3-zoo has of its algorithms."""
 
+import contextlib
+import re
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
 
@@ -8,6 +11,7 @@ import gymnasium as gym
 from sac_ext.soft_ac import SoftAC
 
 ALGO = "softac"
+ENV_ID = re.compile(r"[\w/]+-v\d+")
 
 
 class PlayedSoftAC(SoftAC):
@@ -18,11 +22,14 @@ class PlayedSoftAC(SoftAC):
         return super().load(*args, **{"buffer_size": 1, **kwargs})
 
 
-def register(algorithm: type[SoftAC] = SoftAC) -> None:
+def register(algorithm: type[SoftAC] = SoftAC, asked_for: Iterable[str] = ()) -> None:
     """
-    Make ``--algo softac`` known to rl_zoo3 in this process, also to ``-optimize`` and ``--trial-id``.
+    Make ``--algo softac`` known to rl_zoo3 in this process, also to ``-optimize`` and ``--trial-id``, and the
+    environments of MinAtar and gymnasium-robotics, where these are installed, to gymnasium.
 
     :param algorithm: class to register
+    :param asked_for: words among which there may be names of environments: gymnasium-robotics is imported, which takes
+        a while and prints a notice, if one of them is not known otherwise
     :raises ImportError: if rl_zoo3 is not installed
     """
     try:
@@ -33,17 +40,17 @@ def register(algorithm: type[SoftAC] = SoftAC) -> None:
     rl_zoo3.ALGOS[ALGO] = algorithm
     hyperparams_opt.HYPERPARAMS_SAMPLER[ALGO] = sample_params
     hyperparams_opt.HYPERPARAMS_CONVERTER[ALGO] = convert_params
-    _register_environments()
-
-
-def _register_environments() -> None:
-    """Those that gymnasium does not find by itself, and rl_zoo3 not either."""
-    try:
+    with contextlib.suppress(ImportError):
         import minatar.gym
-    except ImportError:
-        return
-    if "MinAtar/Breakout-v1" not in gym.registry:
-        minatar.gym.register_envs()
+
+        if "MinAtar/Breakout-v1" not in gym.registry:
+            minatar.gym.register_envs()
+    names = [name for word in asked_for for name in ENV_ID.findall(word)]
+    if any(name not in gym.registry for name in names):
+        with contextlib.suppress(ImportError):
+            import gymnasium_robotics
+
+            gym.register_envs(gymnasium_robotics)
 
 
 def sample_params(trial: Any, n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
