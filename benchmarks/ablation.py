@@ -87,14 +87,16 @@ def options_of(variant: str, n_actions: int) -> dict[str, Any]:
 
 def run(env: str, variant: str, seed: int, steps: int, episodes: int) -> dict[str, Any]:
     import gymnasium as gym
+    from stable_baselines3.common.env_util import make_vec_env
 
     from sac_ext import SoftAC
 
     options = SHARED | BY_ENV[env] | options_of(variant, int(gym.make(env).action_space.n))  # type: ignore[attr-defined]
 
-    def make(environment: Any) -> SoftAC:
+    def make() -> SoftAC:
         networks = {"net_arch": [64, 64]}
         modes = {"device": "cpu", "execution": "compile"}
+        environment = make_vec_env(env, seed=seed)
         return SoftAC("MlpPolicy", environment, seed=seed, policy_kwargs=networks, **modes, **options)
 
     result = train_and_evaluate(make, env, steps, seed, episodes)

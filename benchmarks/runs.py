@@ -18,6 +18,7 @@ import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 import sac_ext
 
@@ -63,22 +64,22 @@ def versions() -> dict[str, str]:
 
 
 def train_and_evaluate(
-    make: Callable[[Any], BaseAlgorithm], env_id: str, steps: int, seed: int, episodes: int
+    make: Callable[[], BaseAlgorithm], env_id: str, steps: int, seed: int, episodes: int
 ) -> dict[str, Any]:
     """
-    :param make: from an environment to an algorithm
+    :param make: gives an algorithm with its environment
     :return: returns of deterministic episodes after training, in environments with a seed of their own, and those of
         training as means of its tenths
     """
-    env = make_vec_env(env_id, seed=seed)
-    model = make(env)
+    model = make()
     start = time.perf_counter()
     model.learn(steps)
     seconds = time.perf_counter() - start
-    monitor = env.envs[0]  # type: ignore[attr-defined]
-    ends, training = np.cumsum(monitor.get_episode_lengths()), np.array(monitor.get_episode_rewards())
-    tenths = [training[(ends > steps * k // 10) & (ends <= steps * (k + 1) // 10)] for k in range(10)]
-    evaluation = make_vec_env(env_id, seed=seed + EVALUATION_SEED_OFFSET, n_envs=5)
+    evaluation: VecEnv = make_vec_env(env_id, seed=seed + EVALUATION_SEED_OFFSET, n_envs=5)
+    statistics = model.get_vec_normalize_env()
+    if statistics is not None:
+        evaluation = VecNormalize(evaluation, training=False, norm_reward=False)
+        evaluation.obs_rms = statistics.obs_rms
     returns, _ = evaluate_policy(model, evaluation, episodes, return_episode_rewards=True)
     assert isinstance(returns, list)
     return {
@@ -86,9 +87,20 @@ def train_and_evaluate(
         "mean": round(float(np.mean(returns)), 2),
         "min": round(float(np.min(returns)), 2),
         "episodes": episodes,
-        "training": [round(float(tenth.mean()), 1) if len(tenth) else None for tenth in tenths],
+        "training": _tenths(model, steps),
         "seconds": round(seconds, 1),
     }
+
+
+def _tenths(model: BaseAlgorithm, steps: int) -> list[float | None]:
+    """:return: mean return of the training episodes that ended in each tenth of training"""
+    env = model.get_env()
+    assert env is not None
+    ends = [n * env.num_envs for lengths in env.env_method("get_episode_lengths") for n in np.cumsum(lengths)]
+    returns = [total for of_one in env.env_method("get_episode_rewards") for total in of_one]
+    tenth = np.clip((np.array(ends) - 1) * 10 // steps, 0, 9)
+    parts = [np.array(returns)[tenth == k] for k in range(10)]
+    return [round(float(part.mean()), 1) if len(part) else None for part in parts]
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,109 @@
+"""Algorithms as learning.py compares them: SoftAC with its zoo entry, SB3's with rl-baselines3-zoo's parameters."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import yaml
+from runs import our_config, zoo_entry
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+Make = Callable[[str, int], BaseAlgorithm]
+"""From an environment's name and a seed to an algorithm, with its environment."""
+
+
+def our_entry(env_id: str) -> dict[str, Any]:
+    _, arguments = zoo_entry(our_config(), env_id)
+    return arguments
+
+
+def soft_ac(env_id: str, seed: int, **changes: Any) -> BaseAlgorithm:
+    from sac_ext import SoftAC
+
+    arguments = {"execution": "compile", **our_entry(env_id), **changes}
+    return SoftAC(env=make_vec_env(env_id, seed=seed), seed=seed, device="cpu", **arguments)
+
+
+def constant_target(env_id: str, seed: int) -> BaseAlgorithm:
+    return soft_ac(env_id, seed, target_entropy="fraction:0.5")
+
+
+def without_entropy(env_id: str, seed: int) -> BaseAlgorithm:
+    return soft_ac(env_id, seed, ent_coef=0.0, policy_delay=2)
+
+
+def sac(env_id: str, seed: int) -> BaseAlgorithm:
+    """SB3's, with the entry that SoftAC has."""
+    from stable_baselines3 import SAC
+
+    env = make_vec_env(env_id, seed=seed)
+    return SAC(env=env, seed=seed, device="cpu", **_with_schedules(our_entry(env_id)))
+
+
+def of_the_zoo(name: str) -> Make:
+    """:param name: of an algorithm of SB3's"""
+
+    def make(env_id: str, seed: int) -> BaseAlgorithm:
+        import stable_baselines3
+
+        config = yaml.safe_load((files("rl_zoo3") / "hyperparams" / f"{name.lower()}.yml").read_text())
+        _, arguments = zoo_entry(config, env_id)
+        env = make_vec_env(env_id, seed=seed, n_envs=arguments.pop("n_envs", 1))
+        if arguments.pop("normalize", False):
+            env = VecNormalize(env, gamma=arguments["gamma"])
+        algorithm: type[BaseAlgorithm] = getattr(stable_baselines3, name)
+        return algorithm(env=env, seed=seed, device="cpu", **_with_schedules(arguments))
+
+    return make
+
+
+def sdsac(env_id: str, seed: int) -> BaseAlgorithm:
+    from sb3_soft import SDSAC
+
+    model: BaseAlgorithm = SDSAC("MlpPolicy", make_vec_env(env_id, seed=seed), seed=seed, device="cpu")
+    return model
+
+
+def deterministic(name: str) -> Make:
+    """:param name: TD3 or DDPG"""
+
+    def make(env_id: str, seed: int) -> BaseAlgorithm:
+        import stable_baselines3
+        from stable_baselines3.common.noise import NormalActionNoise
+
+        env = make_vec_env(env_id, seed=seed)
+        noise = NormalActionNoise(np.zeros(env.action_space.shape or 0), 0.1 * np.ones(env.action_space.shape or 0))
+        algorithm: type[BaseAlgorithm] = getattr(stable_baselines3, name)
+        networks = {"net_arch": [256, 256]}
+        options: dict[str, Any] = {"learning_rate": 1e-3, "action_noise": noise, "policy_kwargs": networks}
+        return algorithm("MlpPolicy", env, seed=seed, device="cpu", **options)
+
+    return make
+
+
+def _with_schedules(arguments: dict[str, Any]) -> dict[str, Any]:
+    """:return: with the zoo's ``lin_1e-3`` as schedules, which SB3's algorithms do not parse"""
+    from rl_zoo3.utils import linear_schedule
+
+    def parsed(value: Any) -> Any:
+        return linear_schedule(value.removeprefix("lin_")) if str(value).startswith("lin_") else value
+
+    return {name: parsed(value) for name, value in arguments.items()}
+
+
+DISCRETE: dict[str, Make] = {
+    "SoftAC": soft_ac,
+    "SoftAC, constant target": constant_target,
+    "DQN": of_the_zoo("DQN"),
+    "PPO": of_the_zoo("PPO"),
+    "SDSAC": sdsac,
+}
+CONTINUOUS: dict[str, Make] = {"SoftAC": soft_ac, "SAC": sac}
+WITHOUT_ENTROPY: dict[str, Make] = {
+    "SoftAC without entropy": without_entropy,
+    "TD3": deterministic("TD3"),
+    "DDPG": deterministic("DDPG"),
+}
