@@ -107,7 +107,6 @@ LEARNERS = {
     "identity MultiDiscrete([3, 3])": ["joint", "local", "additive", "PPO"],
     "identity MultiBinary(4)": ["joint", "local", "additive", "PPO"],
     "sum": ["joint", "local", "additive", "PPO"],
-    "sum, random actions": ["joint", "local", "additive"],
     "chain": ["local", "additive", "PPO"],
     "board": ["joint", "MaskablePPO"],
     "board without masks": ["joint"],
