@@ -10,10 +10,12 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from sac_ext import action_masks as masking
 from sac_ext import finite
+from sac_ext.arguments import number_between
 from sac_ext.buffers import DeviceReplayBuffer
 from sac_ext.heads import ActionHead
 from sac_ext.model_files import ModelFiles
@@ -29,6 +31,8 @@ class Collecting(ModelFiles):
     head: ActionHead
     actor: Any
     entropy_penalty: float | None
+    exploration_eps: Any
+    _exploration_schedule: FloatSchedule
     _action_masks: np.ndarray | None = None
     """``(n_envs, S)`` of the observations to act on next, or None where there are none."""
     _masked = False
@@ -158,13 +162,36 @@ class Collecting(ModelFiles):
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
         if self._action_masks is None:
-            return super()._sample_action(learning_starts, action_noise, n_envs)
-        if self.num_timesteps < learning_starts:
-            actions = np.array([self.head.sample_allowed(mask) for mask in self._action_masks])
+            actions, buffer_actions = super()._sample_action(learning_starts, action_noise, n_envs)
+        elif self.num_timesteps < learning_starts:
+            actions = buffer_actions = np.array([self._random_action(index) for index in range(n_envs)])
         else:
             assert self._last_obs is not None
             actions, _ = self.predict(self._last_obs, deterministic=False, action_masks=self._action_masks)
-        return actions, actions
+            buffer_actions = actions
+        if self.exploration_eps != 0 and self.num_timesteps >= learning_starts:
+            actions = buffer_actions = self._explored(actions)  # on discrete actions they are the same
+        return actions, buffer_actions
+
+    def _explored(self, actions: np.ndarray) -> np.ndarray:
+        """:return: with some of them exchanged for random ones"""
+        exploration_rate = self._exploration_schedule(self._progress_remaining)
+        number_between("exploration_eps", exploration_rate, low=0, high=1)
+        self.logger.record("rollout/exploration_rate", exploration_rate)
+        for index in np.flatnonzero(np.random.random(len(actions)) < exploration_rate):
+            actions[index] = self._random_action(int(index))
+        return actions
+
+    def _random_action(self, index: int) -> Any:
+        """:return: for one of the environments, uniform on what is allowed"""
+        if self._action_masks is None:
+            return self.action_space.sample()
+        return self.head.sample_allowed(self._action_masks[index])
+
+    @property
+    def _progress_remaining(self) -> float:
+        """From 1 to 0, also where the last rollout goes beyond the number of steps asked for."""
+        return max(0.0, self._current_progress_remaining)
 
     # ---------------------------------------------------------------- storing
 

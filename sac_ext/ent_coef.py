@@ -95,11 +95,6 @@ class EntCoef(Collecting):
 
     # ---------------------------------------------------------------- training
 
-    @property
-    def _progress_remaining(self) -> float:
-        """From 1 to 0, also where the last rollout goes beyond the number of steps asked for."""
-        return max(0.0, self._current_progress_remaining)
-
     def _entropy_context(self) -> EntropyContext:
         return EntropyContext(
             num_timesteps=self.num_timesteps,

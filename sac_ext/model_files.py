@@ -28,6 +28,7 @@ RESOLVED = (
     "batch_norm_stats",
     "batch_norm_stats_target",
     "_separate_lr_schedules",
+    "_exploration_schedule",
     "_update",
     "_run_step",
     "_action_masks",

@@ -111,6 +111,9 @@ class SoftAC(EntCoef):
         that of the policy that acted (Zhou et al. 2022); None for none. On discrete actions, with a
         ``DeviceReplayBuffer``
     :param max_grad_norm: clip the actor's and the critics' gradients, each to this norm; None for no limit
+    :param exploration_eps: probability, a number, ``"lin_0.1"`` or function of the progress remaining, that an action
+        in training is drawn uniformly (from what a mask allows) instead of by the policy, as in DQN; on discrete
+        actions. The policy's entropy is spent where values are nearly equal; this also tries what they speak against
     :param execution: how gradient steps run: ``"eager"`` operation by operation, ``"compile"`` as one compiled graph,
         ``"cuda_graph"`` as a graph captured on CUDA, or ``"auto"`` for the fastest mode known to match eager on the
         device, which is eager in this version. All give the same parameters up to rounding; what a mode cannot do runs
@@ -173,6 +176,7 @@ class SoftAC(EntCoef):
         q_clip: float | None = None,
         entropy_penalty: float | None = None,
         max_grad_norm: float | None = None,
+        exploration_eps: float | str | Schedule = 0.0,
         execution: str = "auto",
         precision: str | None = None,
     ) -> None:
@@ -220,6 +224,7 @@ class SoftAC(EntCoef):
         self.q_clip = q_clip
         self.entropy_penalty = entropy_penalty
         self.max_grad_norm = max_grad_norm
+        self.exploration_eps = exploration_eps
         self.execution = execution
         self.precision = precision
 
@@ -280,6 +285,13 @@ class SoftAC(EntCoef):
             raise ValueError(
                 f"entropy_penalty={self.entropy_penalty!r} needs the policy's exact entropy, which is not known for "
                 f"the action space {self.action_space}: leave it out"
+            )
+        self._exploration_schedule = arguments.parse_schedule("exploration_eps", self.exploration_eps)
+        arguments.number_between("exploration_eps", self._exploration_schedule(1.0), low=0, high=1)
+        if self.exploration_eps != 0 and self.head.uses_action_noise:
+            raise ValueError(
+                f"exploration_eps={self.exploration_eps!r} draws from discrete actions, but the action space is "
+                f"{self.action_space}: leave it out, or give action_noise"
             )
         execution_mode(self.execution)
         if self.precision is not None:

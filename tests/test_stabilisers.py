@@ -1,6 +1,7 @@
 """The switches against the failures of discrete SAC, one by one: what each does to a loss and to training."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from stable_baselines3.common.logger import configure
 from torch.testing import assert_close
 
 from sac_ext import SoftAC, losses
-from tests.catalogue import ACTIONS, DISCRETE, SMALL, RandomEnv
+from tests.catalogue import ACTIONS, DISCRETE, SMALL, MaskedEnv, RandomEnv
 from tests.compare import assert_same_models
 
 
@@ -189,3 +190,83 @@ def test_saved_and_changed_on_load(options: dict[str, Any], tmp_path: Any) -> No
     changed = SoftAC.load(tmp_path / "model", env=RandomEnv(actions="discrete"), **{name: None})
     assert getattr(changed, name) is None
     changed.learn(60)
+
+
+# ---------------------------------------------------------------- random actions
+
+
+class Fixed(SoftAC):
+    """Its policy takes the first value of each component."""
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> Any:
+        batch = len(next(iter(observation.values())) if isinstance(observation, dict) else observation)
+        first = np.array(getattr(self.action_space, "start", 0))
+        return np.broadcast_to(first, (batch, *self.action_space.shape)).astype(np.int64).copy(), None
+
+
+def chosen(actions: str, n: int = 600, **kwargs: Any) -> np.ndarray:
+    env = RandomEnv(actions=actions)
+    options: dict[str, Any] = {"seed": 0, "learning_starts": 0, "train_freq": n, "gradient_steps": 1, "batch_size": 8}
+    model = Fixed("MlpPolicy", env, policy_kwargs=SMALL, buffer_size=n, **options | kwargs).learn(n)
+    return model.replay_buffer.actions[:, 0] - np.array(getattr(env.action_space, "start", 0))
+
+
+@pytest.mark.parametrize("actions", DISCRETE)
+def test_this_share_of_actions_is_drawn_uniformly(actions: str) -> None:
+    space = ACTIONS[actions]
+    for share in (0.0, 0.4):
+        drawn = chosen(actions, exploration_eps=share)
+        other = (drawn != 0).any(axis=1).mean()
+        joint = {
+            "Discrete": lambda: space.n,
+            "MultiDiscrete": lambda: space.nvec.prod(),
+            "MultiBinary": lambda: 2**space.n,
+        }
+        expected = share * (1 - 1 / joint[type(space).__name__]())
+        assert other == pytest.approx(expected, abs=0.07 if share else 0)
+
+
+def test_the_share_may_fall() -> None:
+    drawn = chosen("discrete", exploration_eps="lin_1.0")
+    first, second = (half.mean() for half in np.split((drawn != 0).any(axis=1), 2))
+    assert first > 2 * second > 0
+
+
+def test_random_actions_are_allowed_ones() -> None:
+    model = SoftAC(
+        "MlpPolicy", MaskedEnv(actions="discrete"), seed=0, learning_starts=10, exploration_eps=0.9, policy_kwargs=SMALL
+    )
+    model.learn(100)  # the environment refuses others
+    assert model.logger.name_to_value["rollout/exploration_rate"] == 0.9
+
+
+def test_random_actions_are_none_of_the_policys_own(tmp_path: Path) -> None:
+    """Evaluation and played models have none."""
+    model = make(exploration_eps=1.0).learn(60)
+    model.save(tmp_path / "model")
+    loaded = SoftAC.load(tmp_path / "model", env=model.get_env())
+    assert loaded.exploration_eps == 1.0
+    obs = np.zeros((50, *model.observation_space.shape), dtype=np.float32)
+    assert len(np.unique(loaded.predict(obs, deterministic=True)[0])) == 1
+    assert SoftAC.load(tmp_path / "model", env=model.get_env(), exploration_eps=0.0).learn(60).exploration_eps == 0
+
+
+@pytest.mark.parametrize(
+    ("actions", "value", "error", "match"),
+    [
+        ("discrete", 1.5, ValueError, "between 0 and 1"),
+        ("discrete", -0.1, ValueError, ">= 0"),
+        ("discrete", "half", ValueError, "must be a number"),
+        ("discrete", None, TypeError, "must be a number"),
+        ("box", 0.1, ValueError, "or give action_noise"),
+    ],
+)
+def test_bad_shares(actions: str, value: Any, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match):
+        make(actions, exploration_eps=value)
+
+
+def test_a_share_that_leaves_its_range_later() -> None:
+    model = make(exploration_eps=lambda progress: 1.5 - progress)
+    with pytest.raises(ValueError, match=r"exploration_eps must be between 0 and 1"):
+        model.learn(200)
