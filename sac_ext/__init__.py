@@ -5,6 +5,7 @@ from sac_ext.buffers import DeviceReplayBuffer, SoftReplayBufferSamples
 from sac_ext.entropy import (
     AnnealedTarget,
     CallableTarget,
+    ComponentTargets,
     ConstantTarget,
     CosineTarget,
     EntropyContext,
@@ -27,6 +28,7 @@ __all__ = [
     "AnnealedTarget",
     "CallableTarget",
     "CnnPolicy",
+    "ComponentTargets",
     "ConstantTarget",
     "CosineTarget",
     "DeviceReplayBuffer",

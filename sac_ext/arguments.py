@@ -27,6 +27,8 @@ def as_number(name: str, value: Any) -> float:
         number = float(value)
     except ValueError:
         raise ValueError(f"{name} must be a number, got the string {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must be finite, got an integer that no float can hold") from None
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return number

@@ -44,16 +44,19 @@ class EntCoef(Collecting):
         self.temperature = Temperature(
             self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults, n_coefs
         )
+        self.temperature.trained_with = self._n_updates > 0
         if self.temperature.learned:
             if check_target:
                 self.temperature.check_target(self._entropy_context())
-            self.temperature.target.load_state_dict(self._entropy_target_state)
+            if self._entropy_target_state:
+                self.temperature.target.load_state_dict(self._entropy_target_state)
 
     def _check_per_component(self) -> None:
         if self.head.policy_components == 1:
             raise ValueError(
-                f"per_component=True needs a policy of several components, which {self.action_space} has as "
-                "MultiDiscrete or MultiBinary with policy_kwargs critic='local' or 'additive': leave it out"
+                "per_component=True needs a policy of several components, one coefficient for each: MultiDiscrete or "
+                "MultiBinary actions with policy_kwargs={'critic': 'local'} or 'additive'. The policy on "
+                f"{self.action_space} is one categorical, or Gaussian, over whole actions"
             )
         if not Temperature.is_learned(self.ent_coef):
             raise ValueError(
@@ -150,9 +153,31 @@ class EntCoef(Collecting):
         if not Temperature.is_learned(self.ent_coef):
             for name in {"ent_coef_bounds", "ent_coef_learning_rate"} - changes.keys():
                 setattr(self, name, None)  # the file's, which were meant for the coefficient it had
+        self._check_kept_lists(changes)
         self._parse_ent_coef()
+        if "target_entropy" in changes:
+            self.temperature.trained_with = False
         self._create_ent_coef()
-        if self.log_ent_coef is not None and log_ent_coef is not None and log_ent_coef.shape == self.log_ent_coef.shape:
-            self.log_ent_coef, self.ent_coef_optimizer = log_ent_coef, optimizer
+        if self.log_ent_coef is not None and log_ent_coef is not None:
+            if log_ent_coef.shape == self.log_ent_coef.shape:
+                self.log_ent_coef, self.ent_coef_optimizer = log_ent_coef, optimizer
+            else:  # each component starts where the one was, or the one at their geometric mean
+                self.log_ent_coef.data.copy_(log_ent_coef.data.mean())
             if self._log_bounds is not None:
                 self.log_ent_coef.data.clamp_(*self._log_bounds)
+
+    def _check_kept_lists(self, changes: dict[str, Any]) -> None:
+        """:raises ValueError: if the file has lists for components, and one coefficient for all is asked for"""
+        if changes.get("per_component") is not False:
+            return
+        bounds = self.ent_coef_bounds
+        lists = {
+            "target_entropy": isinstance(self.target_entropy, list | tuple),
+            "ent_coef_bounds": isinstance(bounds, list | tuple) and isinstance(bounds[0], list | tuple),
+        }
+        kept = [name for name, is_list in lists.items() if is_list and name not in changes]
+        if kept:
+            raise ValueError(
+                f"per_component=False has one coefficient, but the file has {' and '.join(kept)} for each component: "
+                f"give {' and '.join(kept)} too"
+            )

@@ -29,6 +29,7 @@ RESOLVED = (
     "batch_norm_stats_target",
     "_separate_lr_schedules",
     "_exploration_schedule",
+    "_loaded",
     "_update",
     "_run_step",
     "_action_masks",
@@ -66,7 +67,7 @@ class ModelFiles(OffPolicyAlgorithm):
         :param include: name of parameters that might be excluded but should be included anyway
         """
         passed = {"target_entropy": self.target_entropy, "replay_buffer_class": self.replay_buffer_class}
-        self._entropy_target_state = self.temperature.target.state_dict()
+        self._entropy_target_state = self.temperature.state_of(self.target_entropy)
         default = self.head.defaults.target_entropy
         if self.target_entropy == "auto" and not isinstance(default, str):
             self.target_entropy = default  # SAC would ask its environment what "auto" means, and fail without one

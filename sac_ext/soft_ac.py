@@ -225,6 +225,7 @@ class SoftAC(EntCoef):
         self.entropy_penalty = entropy_penalty
         self.max_grad_norm = max_grad_norm
         self.exploration_eps = exploration_eps
+        self._loaded = not _init_setup_model
         self.execution = execution
         self.precision = precision
 
@@ -296,7 +297,7 @@ class SoftAC(EntCoef):
         execution_mode(self.execution)
         if self.precision is not None:
             arguments.choice("precision", self.precision, PRECISIONS)
-        self._parse_ent_coef(check_target=self.num_timesteps == 0)  # a trained model may be loaded to be played
+        self._parse_ent_coef(check_target=not self._loaded)  # it may be loaded to be played
         self._setup_lr_schedule()
 
     def _create_aliases(self) -> None:
@@ -429,7 +430,7 @@ class SoftAC(EntCoef):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfSoftAC:
-        self.temperature.start_run(starts_over=reset_num_timesteps and self._n_updates > 0)
+        self.temperature.start_run(self.target_entropy, self._entropy_context(), counts_anew=reset_num_timesteps)
         return super().learn(
             total_timesteps=total_timesteps,
             callback=callback,

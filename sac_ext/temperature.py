@@ -1,7 +1,6 @@
 """The entropy coefficient as the user asked for it: learned or fixed, where it starts, what bounds it, which entropy it
 aims at. The tensors and the optimizer belong to the model, under SB3's names."""
 
-import copy
 import math
 import warnings
 from dataclasses import dataclass
@@ -18,13 +17,7 @@ from sac_ext.arguments import (
     parse_schedule,
     positive_number,
 )
-from sac_ext.entropy import (
-    EntropyContext,
-    EntropyTarget,
-    check_component_reachable,
-    check_reachable,
-    parse_entropy_target,
-)
+from sac_ext.entropy import EntropyContext, EntropyTarget, check_reachable, parse_entropy_target
 from sac_ext.heads import Defaults
 
 
@@ -92,6 +85,8 @@ class Temperature:
     """Of the logarithm of each learned coefficient."""
     targets: list[float]
     """The entropy in nats that each learned coefficient aims at, once :meth:`aim` has been called."""
+    trained_with = False
+    """Whether the model has been trained with its present target."""
 
     def __init__(
         self, ent_coef: Any, ent_coef_bounds: Any, target_entropy: Any, defaults: Defaults, n_coefs: int = 1
@@ -117,8 +112,7 @@ class Temperature:
 
     def _own(self, target_entropy: Any) -> EntropyTarget:
         """A target that remembers something remembers it for this model alone."""
-        target = parse_entropy_target(target_entropy, self._defaults.target_entropy)
-        return copy.deepcopy(target) if target.copied else target
+        return parse_entropy_target(target_entropy, self._defaults.target_entropy).for_one_model()
 
     @staticmethod
     def is_learned(ent_coef: Any) -> bool:
@@ -156,27 +150,47 @@ class Temperature:
         """
         self.target.check(context, self._per_component)
 
+    def state_of(self, target_entropy: Any) -> dict[str, Any]:
+        """
+        :param target_entropy: the model's attribute
+        :return: what the target remembers; nothing if users have set another one since the last gradient step
+        """
+        return self.target.state_dict() if target_entropy is self._target_spec else {}
+
+    def adopt(self, target_entropy: Any, context: EntropyContext) -> None:
+        """
+        Take another target, if users have set one since.
+
+        :param target_entropy: the model's attribute
+        :param context: where training stands
+        :raises ValueError: if no policy can reach it; the model keeps the target that it had
+        """
+        if target_entropy is not self._target_spec:
+            target = self._own(target_entropy)
+            target.check(context, self._per_component)
+            self.target, self._target_spec, self.trained_with = target, target_entropy, False
+
     def aim(self, target_entropy: Any, context: EntropyContext) -> None:
         """
         Ask the target for its value and keep it in :attr:`targets`.
 
-        :param target_entropy: the model's attribute, which users may have set to another target since
+        :param target_entropy: see :meth:`adopt`
         :param context: where training stands
         :raises ValueError: if no policy can reach it
         :raises TypeError: if a target of the user's gives no number
         """
-        if target_entropy is not self._target_spec:
-            self.target = self._own(target_entropy)
-            self.check_target(context)
-            self._target_spec = target_entropy
+        self.adopt(target_entropy, context)
+        name = f"the value of target_entropy {self.target!r}"
         if self._per_component:
             values, parts = self.target.of_components(context), context.components()
+            if len(values) != len(parts):
+                raise ValueError(f"{name} must be one for each of {len(parts)} components, got {len(values)}")
         else:
             values, parts = [self.target.value(context)], [context]
-        values = [as_number(f"the value of target_entropy {self.target!r}", value) for value in values]
+        values = [as_number(name, value) for value in values]
         for nats, part in zip(values, parts, strict=True):
-            (check_component_reachable if self._per_component else check_reachable)(nats, part)
-        self.targets = values
+            check_reachable(nats, part, self.target)
+        self.targets, self.trained_with = values, True
 
     @property
     def _per_component(self) -> bool:
@@ -195,25 +209,43 @@ class Temperature:
         :param mean_entropies: of the whole policy, or of each component that has a coefficient
         :param mean_targets: the same of the states' targets, 0 where masks leave no choice; None without masks
         """
+        scale = 1.0
         if mean_targets is not None:
-            mean_entropies = [
-                entropy * nats / mean_target if mean_target else math.nan
-                for entropy, nats, mean_target in zip(mean_entropies, self.targets, mean_targets, strict=True)
-            ]
-        if len(mean_entropies) > 1:
-            self.target.observe_components(mean_entropies)
-        elif math.isfinite(mean_entropies[0]):
-            self.target.observe(mean_entropies[0])
+            total = sum(mean_targets)
+            scale = self.target_nats / total if total else math.nan
+        if math.isfinite(scale):
+            self.target.observe(sum(mean_entropies) * scale)
+        if self._per_component:
+            scales = [1.0] * len(mean_entropies)
+            if mean_targets is not None:
+                pairs = zip(self.targets, mean_targets, strict=True)
+                scales = [nats / mean_target if mean_target else math.nan for nats, mean_target in pairs]
+            scaled = [entropy * part for entropy, part in zip(mean_entropies, scales, strict=True)]
+            self.target.observe_components(scaled)
 
-    def start_run(self, starts_over: bool) -> None:
+    def start_run(self, target_entropy: Any, context: EntropyContext, counts_anew: bool) -> None:
         """
-        Warn of each bound again, and of a schedule that a trained model goes through once more.
+        Look at the target before its first run, and warn of what held in the last one again, and of a schedule that a
+        model goes through once more.
 
-        :param starts_over: whether the model is trained and counts its steps anew
+        :param target_entropy: see :meth:`adopt`
+        :param context: where training stands
+        :param counts_anew: whether steps and progress start at the beginning
+        :raises ValueError: if no policy can reach a target
         """
         self._warned.clear()
-        if starts_over and self.learned:
-            self.target.start_over()
+        if not self.learned:
+            return
+        self.adopt(target_entropy, context)
+        if not self.trained_with:
+            self.check_target(context)
+        elif counts_anew and self.target.follows_progress():
+            warnings.warn(
+                f"target_entropy {self.target!r} starts over with this call of learn(), though the model has been "
+                "trained with it: learn(..., reset_num_timesteps=False) continues it, and a constant target keeps the "
+                "level that it has reached",
+                stacklevel=3,
+            )
 
     def warn_of_held_bounds(self, ent_coefs: list[float]) -> None:
         """

@@ -94,7 +94,7 @@ def test_one_learning_rate_as_a_linear_string() -> None:
         ({"critic_learning_rate": "lin_-1"}, "critic_learning_rate must be >= 0"),
         ({"critic_learning_rate": "lin_x"}, "function of the progress remaining, got 'lin_x'"),
         ({"learning_rate": lambda progress: -progress}, r"learning_rate \(at progress_remaining=1\) must be >= 0"),
-        ({"target_entropy": {"kind": "auto"}}, "'auto' takes no number: give 'auto' alone"),
+        ({"target_entropy": {"kind": "auto"}}, "'auto' is no kind and takes no number"),
         ({"ent_coef_bounds": {0.1, 0.2}}, r"pair \(low, high\)"),
         ({"execution": ["eager"]}, "execution must be one of"),
         ({"critic_reduction": np.array(["min"])}, "critic_reduction must be one of"),

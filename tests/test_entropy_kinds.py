@@ -226,6 +226,30 @@ def test_a_plateau_that_cannot_be_seen_is_warned_of_once() -> None:
     assert target.value(replace(DISCRETE, num_timesteps=500)) == pytest.approx(0.8 * math.log(4))
 
 
+def test_waiting_in_pieces_is_waiting() -> None:
+    """Each call of ``learn()`` may count its steps anew."""
+    target = OnPlateauTarget(0.8, 0.1, factor=0.5, patience=100)
+    for step in [10, 60, 10, 40]:
+        assert target.value(replace(DISCRETE, num_timesteps=step, mean_return=1.0)) == pytest.approx(0.8 * math.log(4))
+    assert target.value(replace(DISCRETE, num_timesteps=60, mean_return=1.0)) == pytest.approx(0.4 * math.log(4))
+
+
+def test_numbers_of_steps_as_yaml_reads_them() -> None:
+    assert OnPlateauTarget(0.8, 0.1, patience="1e4") == OnPlateauTarget(0.8, 0.1, patience=10_000)
+    assert AnnealedTarget(0.8, 0.1, timeout=1e3).timeout == 1000
+
+
+def test_the_time_out_of_annealing_needs_no_observation() -> None:
+    target = AnnealedTarget(0.8, 0.1, timeout=50)
+    values = [target.value(replace(DISCRETE, n_updates=n)) / math.log(4) for n in (0, 40, 50, 90, 100)]
+    assert values == pytest.approx([0.8, 0.8, 0.72, 0.72, 0.648])
+
+
+@pytest.mark.parametrize("sigma", [1e-200, 1e200])
+def test_sigmas_of_any_size(sigma: float) -> None:
+    assert SigmaTarget(sigma).value(BOX) == pytest.approx(3 * (math.log(sigma) + 0.5 * math.log(2 * math.pi * math.e)))
+
+
 def test_the_mean_return_is_that_of_the_logger() -> None:
     seen = []
 

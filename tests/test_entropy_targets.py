@@ -77,15 +77,26 @@ def test_values() -> None:
         ("exponential:0.6->0", "of the same sign that are not 0"),
         ("fraction:0.6->0.2", "takes the keys rho .*, got start, end"),
         ("annealed:0.1->0.5", "end=0.5 is above start=0.1"),
-        ({"kind": "annealed", "start": 0.5, "end": 0.1, "factor": 1}, "factor must be below 1"),
-        ({"kind": "on_plateau", "start": 0.5, "end": 0.1, "patience": 0}, "patience must be >= 1"),
+        (
+            {"kind": "annealed", "start": 0.5, "end": 0.1, "factor": 1},
+            "factor of target_entropy AnnealedTarget must be below 1",
+        ),
+        (
+            {"kind": "on_plateau", "start": 0.5, "end": 0.1, "patience": 0},
+            "patience of target_entropy OnPlateauTarget must be >= 1",
+        ),
         ("sigma:0", "sigma of a sigma target_entropy must be greater than 0"),
         ("epsilon:2", "epsilon of an epsilon target_entropy must be between 0 and 1"),
         ("fraction:1.1", "rho of a fraction target_entropy must be between 0 and 1, got 1.1"),
         ("fraction:0", "must be greater than 0"),
         ("fraction:half", "must be a number, got the string 'half'"),
-        ("auto:0.5", "'auto' takes no number"),
+        ("auto:0.5", "'auto' is no kind and takes no number"),
         ("FRACTION:0.5", "did you mean 'fraction'"),
+        ({"kind": "auto"}, "is no kind"),
+        ({"kind": None}, "None is not known: Give"),
+        ({"kind": "annealed", "start": 0.9, "end": 0.1, "factor": 3}, "factor of target_entropy AnnealedTarget"),
+        ({"kind": "on_plateau", "start": 0.9, "end": 0.1, "patience": 1.5}, "patience .* must be an integer, got 1.5"),
+        pytest.param(10**400, "no float can hold", id="large"),
         ([], "an empty list"),
         (["fraction:2"], "between 0 and 1"),
         ("nan", "must be finite"),
@@ -310,11 +321,76 @@ def test_a_schedule_that_is_set_later_is_looked_at_to_its_end() -> None:
         model.learn(20, reset_num_timesteps=False)
 
 
-def test_a_schedule_that_starts_over_says_so() -> None:
-    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), seed=0, learning_starts=10, policy_kwargs=SMALL)
+@pytest.mark.parametrize("target", ["auto", lambda progress: 0.2 + 0.5 * progress])
+def test_a_schedule_that_starts_over_says_so(target: Any, tmp_path: Path) -> None:
+    env, options = RandomEnv(actions="discrete"), {"seed": 0, "learning_starts": 10, "policy_kwargs": SMALL}
+    model = SoftAC("MlpPolicy", env, target_entropy=target, **options)
     model.learn(20)
     model.learn(20, reset_num_timesteps=False)
-    with pytest.warns(UserWarning, match=r"starts over at 0\.5 .*LinearTarget\(start=0\.5"):
+    with pytest.warns(UserWarning, match=r"target_entropy (Linear|Callable)Target\(.* starts over") as caught:
         model.learn(20)
+    assert [warning.filename for warning in caught] == [__file__]
+    model.save(tmp_path / "model")
+    with pytest.warns(UserWarning, match="starts over"):
+        SoftAC.load(tmp_path / "model", env=env).learn(20)
+
+
+@pytest.mark.filterwarnings("error:target_entropy")
+def test_another_target_does_not_start_over(tmp_path: Path) -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), seed=0, learning_starts=10, policy_kwargs=SMALL)
+    model.learn(20)
     model.target_entropy = "fraction:0.1"
-    model.learn(20).learn(20)  # the target that is set takes effect with the first gradient step
+    model.learn(20).learn(20)
+    model.target_entropy = "linear:0.3->0.1"
+    model.learn(20)
+    model.save(tmp_path / "model")
+    SoftAC.load(tmp_path / "model", env=model.get_env(), target_entropy="linear:0.2->0.1").learn(20)
+
+
+def test_a_target_that_is_refused_leaves_the_one_before() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), seed=0, learning_starts=10, policy_kwargs=SMALL)
+    kept = model.learn(20).target_entropy
+    model.target_entropy = "linear:0.5->1.5"
+    with pytest.raises(ValueError, match="cannot be reached"):
+        model.learn(20, reset_num_timesteps=False)
+    model.target_entropy = kept
+    model.learn(20, reset_num_timesteps=False)
+    assert model.temperature.target == LinearTarget(0.5, 0.1, 0.5)
+
+
+class Remembers(EntropyTarget):
+    """Its level is an attribute; nothing is expected of what was saved but what it saved."""
+
+    def __init__(self) -> None:
+        self.level, self.observed = 0.7, 0
+
+    def value(self, context: EntropyContext) -> float:
+        return self.level
+
+    def observe(self, mean_entropy: float) -> None:
+        self.observed += 1
+        self.level = 0.6
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"level": self.level}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.level = state["level"]
+
+
+def test_a_target_of_ones_own_that_remembers(tmp_path: Path) -> None:
+    target = Remembers()
+    options: dict[str, Any] = {"seed": 0, "learning_starts": 10, "policy_kwargs": SMALL}
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), target_entropy=target, **options).learn(20)
+    assert target.observed == 10
+    model.save(tmp_path / "model")
+    assert SoftAC.load(tmp_path / "model").temperature.target.level == 0.6
+    SoftAC("MlpPolicy", RandomEnv(actions="discrete"), target_entropy=target, **options)
+    assert target.level == 0.6
+
+
+def test_an_untrained_file_with_a_target_out_of_reach_can_be_loaded_with_another(tmp_path: Path) -> None:
+    SAC("MlpPolicy", RandomEnv(), target_entropy=5.0, policy_kwargs={"net_arch": [8]}).save(tmp_path / "model")
+    SoftAC.load(tmp_path / "model", env=RandomEnv(), target_entropy="auto").learn(110)
+    with pytest.raises(ValueError, match="5 nats cannot be reached"):
+        SoftAC.load(tmp_path / "model", env=RandomEnv()).learn(1)

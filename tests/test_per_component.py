@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch.testing import assert_close
 
 from sac_ext import SoftAC, losses
-from sac_ext.entropy import EpsilonTarget, parse_entropy_target, spec_of
+from sac_ext.entropy import EntropyContext, EntropyTarget, EpsilonTarget, parse_entropy_target, spec_of
 from tests.catalogue import SMALL, MaskedEnv, RandomEnv
 from tests.compare import assert_same_models
 from tests.modes import assert_close_models, captured_on_the_cpu, ready, train
@@ -151,6 +151,76 @@ def test_each_target_is_told_of_its_component_and_remembers_it(tmp_path: Path) -
     assert parse_entropy_target(spec_of(second), 0.1) == second
 
 
+def test_a_target_is_told_where_masks_leave_one_component_no_choice() -> None:
+    class SecondIsForced(RandomEnv):
+        def action_masks(self) -> np.ndarray:
+            return np.array([True, True, True, True, False])
+
+    annealed = {"kind": "annealed", "start": 0.9, "end": 0.1, "patience": 1, "tolerance": 9, "max_std": 9}
+    options: dict[str, Any] = {"seed": 0, "learning_starts": 20, **OPTIONS}
+    model = SoftAC("MlpPolicy", SecondIsForced(actions="multidiscrete"), target_entropy=annealed, **options).learn(60)
+    assert model.temperature.target.level < 0.2
+    model = SoftAC("MlpPolicy", SecondIsForced(actions="multidiscrete"), target_entropy=[annealed] * 2, **options)
+    first, second = model.learn(60).temperature.target.targets
+    assert first.level < 0.2
+    assert second.level == 0.9  # nothing is known of it
+
+
+def test_targets_in_a_list_are_the_users_own_where_they_would_be_alone() -> None:
+    class Counts(EntropyTarget):
+        observed = 0
+
+        def value(self, context: EntropyContext) -> float:
+            return 0.3 * context.max_entropy
+
+        def observe(self, mean_entropy: float) -> None:
+            self.observed += 1
+
+        def check(self, context: EntropyContext, per_component: bool = False) -> None:
+            if context.max_entropy < 0.7:
+                raise ValueError("too small for this one")
+
+    target = Counts()
+    make(target_entropy=[target, 0.2]).learn(50)
+    assert target.observed == 30
+    with pytest.raises(ValueError, match="too small for this one"):
+        make(target_entropy=[0.2, target])
+
+
+def test_components_that_a_target_does_not_count() -> None:
+    class Short(EntropyTarget):
+        def value(self, context: EntropyContext) -> float:
+            return 0.1
+
+        def of_components(self, context: EntropyContext) -> list[float]:
+            return [0.1]
+
+        def __repr__(self) -> str:
+            return "Short()"
+
+    with pytest.raises(ValueError, match=r"target_entropy Short\(\) must be one for each of 2 components, got 1"):
+        make(target_entropy=Short()).learn(30)
+
+
+def test_coefficients_are_kept_where_their_number_changes(tmp_path: Path) -> None:
+    env = RandomEnv(actions="multidiscrete")
+    model = make(ent_coef_learning_rate=0.05).learn(60)
+    model.save(tmp_path / "several")
+    one = SoftAC.load(tmp_path / "several", env=env, per_component=False)
+    assert_close(one.log_ent_coef, model.log_ent_coef.mean().reshape(1))
+    one.save(tmp_path / "one")
+    several = SoftAC.load(tmp_path / "one", env=env, per_component=True)
+    assert_close(several.log_ent_coef, one.log_ent_coef.expand(2))
+
+
+def test_a_files_lists_do_not_go_with_one_coefficient(tmp_path: Path) -> None:
+    make(target_entropy=[0.2, 0.2], ent_coef_bounds=[(0.01, 1), (0.01, 1)]).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="give target_entropy and ent_coef_bounds too"):
+        SoftAC.load(tmp_path / "model", per_component=False)
+    changes = {"per_component": False, "target_entropy": "auto", "ent_coef_bounds": None}
+    assert SoftAC.load(tmp_path / "model", **changes).log_ent_coef.shape == (1,)
+
+
 def test_a_component_without_a_choice_aims_at_nothing() -> None:
     model = soft_ac(
         Spaces(CONSTANT, spaces.MultiDiscrete([3, 1])),
@@ -173,7 +243,10 @@ def test_a_component_without_a_choice_aims_at_nothing() -> None:
         ({"target_entropy": [0.1]}, "1 target\\(s\\) for 2 components"),
         ({"target_entropy": [0.1] * 3}, "3 target\\(s\\) for 2 components"),
         ({"target_entropy": [0.1, 0.1], "per_component": False}, "there is one coefficient for the whole action"),
-        ({"target_entropy": ["fraction:0.5", 0.7]}, "0.7 nats cannot be reached"),
+        (
+            {"target_entropy": ["fraction:0.5", 0.7]},
+            "0.7 nats cannot be reached: policies on component 1 of the action",
+        ),
         ({"target_entropy": ["fraction:0.5", "linear:0.2->1.2"]}, "cannot be reached"),
         ({"target_entropy": ["fraction:0.5", "sigma:0.1"]}, "that of a Gaussian"),
     ],
@@ -208,7 +281,7 @@ def test_bounds_for_each_and_for_all() -> None:
     [
         ("box", {"policy_kwargs": SMALL}, "needs a policy of several components"),
         ("discrete", {"policy_kwargs": SMALL}, "needs a policy of several components"),
-        ("multidiscrete", {"policy_kwargs": SMALL | {"critic": "joint"}}, "critic='local' or 'additive'"),
+        ("multidiscrete", {"policy_kwargs": SMALL | {"critic": "joint"}}, "policy_kwargs={'critic': 'local'}"),
         ("multidiscrete", {"ent_coef": 0.1}, "needs learned coefficients"),
         ("multidiscrete", {"ent_coef_bounds": [(0.1, 1)]}, "1 pairs for 2 coefficient"),
         ("multidiscrete", {"ent_coef_bounds": [(0.1, 1), 0.3]}, "must be a pair"),

@@ -5,7 +5,7 @@ The coefficient that pulls the entropy there, and its optimizer, are not here. A
 """
 
 from sac_ext.entropy.adaptive import AnnealedTarget, Lowering, OnPlateauTarget
-from sac_ext.entropy.base import EntropyContext, EntropyTarget, check_component_reachable, check_reachable
+from sac_ext.entropy.base import EntropyContext, EntropyTarget, check_reachable
 from sac_ext.entropy.per_component import ComponentTargets
 from sac_ext.entropy.schedules import CosineTarget, ExponentialTarget, LinearTarget, ScheduledTarget
 from sac_ext.entropy.specs import KINDS, parse_entropy_target, spec_of
@@ -36,7 +36,6 @@ __all__ = [
     "PerDimTarget",
     "ScheduledTarget",
     "SigmaTarget",
-    "check_component_reachable",
     "check_reachable",
     "parse_entropy_target",
     "spec_of",

@@ -1,9 +1,10 @@
 """Targets that go by what training shows, and remember it."""
 
+import copy
 import math
 import warnings
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any
 
 from sac_ext.arguments import as_number, integer_from, number_between, positive_number
 from sac_ext.entropy.base import EntropyContext, EntropyTarget
@@ -20,8 +21,6 @@ class Lowering(EntropyTarget):
         policy covers in each dimension, so the level falls by ``-D log(factor)``
     """
 
-    copied: ClassVar[bool] = True
-
     start: float
     end: float
     factor: float = 0.9
@@ -29,13 +28,28 @@ class Lowering(EntropyTarget):
 
     def __post_init__(self) -> None:
         for name in ("start", "end"):
-            setattr(self, name, as_number(f"{name} of target_entropy {type(self).__name__}", getattr(self, name)))
+            setattr(self, name, as_number(self._name(name), getattr(self, name)))
         if self.end > self.start:
             raise ValueError(f"{type(self).__name__} lowers its level: end={self.end:g} is above start={self.start:g}")
-        self.factor = number_between("factor", positive_number("factor", self.factor), low=0, high=1)
+        factor = positive_number(self._name("factor"), self.factor)
+        self.factor = number_between(self._name("factor"), factor, low=0, high=1)
         if self.factor == 1:
-            raise ValueError("factor must be below 1: the target would never change")
+            raise ValueError(f"{self._name('factor')} must be below 1: the target would never change")
         self.level = self.start
+
+    def _name(self, parameter: str) -> str:
+        """:return: for errors"""
+        return f"{parameter} of target_entropy {type(self).__name__}"
+
+    def _steps(self, parameter: str) -> int:
+        """:return: of a parameter that YAML may give as ``1e4``, which is a string there"""
+        name, number = self._name(parameter), as_number(self._name(parameter), getattr(self, parameter))
+        if not number.is_integer():
+            raise ValueError(f"{name} must be an integer, got {number:g}")
+        return integer_from(name, int(number), low=1)
+
+    def for_one_model(self) -> EntropyTarget:
+        return copy.deepcopy(self)
 
     def lower(self, context: EntropyContext) -> None:
         self.level = max(self.end, context.lowered(self.level, self.factor))
@@ -77,46 +91,45 @@ class AnnealedTarget(Lowering):
     mean: float | None = field(default=None, init=False, repr=False, compare=False)
     variance: float = field(default=0.0, init=False, repr=False, compare=False)
     reached_for: int = field(default=0, init=False, repr=False, compare=False)
-    waited_for: int = field(default=0, init=False, repr=False, compare=False)
+    since: int = field(default=0, init=False, repr=False, compare=False)
     n_updates: int = field(default=0, init=False, repr=False, compare=False)
     observed: float | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.tolerance = positive_number("tolerance", self.tolerance)
-        self.max_std = positive_number("max_std", self.max_std)
-        self.patience = integer_from("patience", self.patience, low=1)
-        self.timeout = integer_from("timeout", self.timeout, low=1)
-        self.decay = number_between("decay", self.decay, low=0, high=1)
+        self.tolerance = positive_number(self._name("tolerance"), self.tolerance)
+        self.max_std = positive_number(self._name("max_std"), self.max_std)
+        self.patience = self._steps("patience")
+        self.timeout = self._steps("timeout")
+        self.decay = number_between(self._name("decay"), self.decay, low=0, high=1)
         if self.decay == 1:
-            raise ValueError("decay must be below 1: the moving mean would never move")
+            raise ValueError(f"{self._name('decay')} must be below 1: the moving mean would never move")
 
     def observe(self, mean_entropy: float) -> None:
         if math.isfinite(mean_entropy):
             self.observed = mean_entropy
 
     def value(self, context: EntropyContext) -> float:
-        nats = context.nats(self.level)
+        now = context.n_updates
         if self.mean is None:
-            self.mean, self.n_updates = nats, context.n_updates
-        if context.n_updates < self.n_updates:  # steps may be counted anew
-            self.n_updates = context.n_updates
-        if self.observed is None or context.n_updates == self.n_updates:
-            return nats
-        steps = context.n_updates - self.n_updates  # since the last observation: the actor may be delayed
-        self.n_updates = context.n_updates
-        # as many steps with this entropy: mean and variance as after that many single ones
-        deviation, kept = self.observed - self.mean, self.decay**steps
-        self.mean += (1 - kept) * deviation
-        self.variance = kept * (self.variance + (1 - kept) * deviation**2)
-        self.observed = None
-        self.waited_for += steps
-        if abs(self.mean - nats) < self.tolerance and math.sqrt(self.variance) <= self.max_std:
-            self.reached_for += steps
-        if self.reached_for >= self.patience or self.waited_for >= self.timeout:
-            self.reached_for = self.waited_for = 0
+            self.mean, self.n_updates, self.since = context.nats(self.level), now, now
+        self.n_updates, self.since = min(self.n_updates, now), min(self.since, now)  # steps may be counted anew
+        if self.observed is not None and now > self.n_updates:
+            self._follow(self.observed, now - self.n_updates, context.nats(self.level))
+            self.n_updates, self.observed = now, None
+        if self.reached_for >= self.patience or now - self.since >= self.timeout:
+            self.reached_for, self.since = 0, now
             self.lower(context)
         return context.nats(self.level)
+
+    def _follow(self, entropy: float, steps: int, target: float) -> None:
+        """As many gradient steps with this entropy, since the last observation: the actor may be delayed."""
+        assert self.mean is not None
+        deviation, kept = entropy - self.mean, self.decay**steps  # mean and variance as after that many single ones
+        self.mean += (1 - kept) * deviation
+        self.variance = kept * (self.variance + (1 - kept) * deviation**2)
+        if abs(self.mean - target) < self.tolerance and math.sqrt(self.variance) <= self.max_std:
+            self.reached_for += steps
 
 
 @dataclass
@@ -135,29 +148,33 @@ class OnPlateauTarget(Lowering):
     patience: int = 10_000
     threshold: float = 0.0
     best: float | None = field(default=None, init=False, repr=False, compare=False)
-    since: int = field(default=0, init=False, repr=False, compare=False)
-    warned: bool = field(default=False, init=False, repr=False, compare=False)
+    waited_for: int = field(default=0, init=False, repr=False, compare=False)
+    num_timesteps: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.patience = integer_from("patience", self.patience, low=1)
-        self.threshold = number_between("threshold", self.threshold, low=0)
+        self.patience = self._steps("patience")
+        self.threshold = number_between(self._name("threshold"), self.threshold, low=0)
+        self._warned = False
 
     def value(self, context: EntropyContext) -> float:
-        now, mean_return = context.num_timesteps, context.mean_return
-        self.since = min(self.since, now)  # steps may be counted anew
-        if mean_return is not None:
-            if self.best is None or mean_return > self.best + self.threshold:
-                self.best, self.since = mean_return, now
-            elif now - self.since >= self.patience:
-                self.since = now
-                self.lower(context)
-        elif now - self.since >= self.patience and not self.warned:
-            self.warned = True
+        before, self.num_timesteps = self.num_timesteps, context.num_timesteps
+        self.waited_for += self.num_timesteps - (before if before <= self.num_timesteps else 0)  # counted anew
+        if context.mean_return is None:
+            self._warn_if_in_vain()
+        elif self.best is None or context.mean_return > self.best + self.threshold:
+            self.best, self.waited_for = context.mean_return, 0
+        elif self.waited_for >= self.patience:
+            self.waited_for = 0
+            self.lower(context)
+        return context.nats(self.level)
+
+    def _warn_if_in_vain(self) -> None:
+        if self.waited_for >= self.patience and not self._warned:
+            self._warned = True
             warnings.warn(
-                f"target_entropy {self!r} goes by the returns of episodes, but none is known after {now} steps: put a "
-                "Monitor around the environment, or VecMonitor around a vectorised one (make_vec_env does), or raise "
-                "patience if no episode has ended yet",
+                f"target_entropy {self!r} goes by the returns of episodes, but none is known after {self.waited_for} "
+                "steps: put a Monitor around the environment, or VecMonitor around a vectorised one (make_vec_env "
+                "does), or raise patience if no episode has ended yet",
                 stacklevel=2,
             )
-        return context.nats(self.level)

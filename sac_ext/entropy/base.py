@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from sac_ext.arguments import as_number
 
@@ -21,6 +21,7 @@ class EntropyContext:
     :param max_entropy: entropy of the uniform policy in nats
     :param action_sizes: number of values of each component; none on Box
     :param mean_return: of the episodes that ended last (as many as ``stats_window_size``), None before the first one
+    :param component: which component of the action this is about, None for the whole action
     """
 
     num_timesteps: int
@@ -31,6 +32,7 @@ class EntropyContext:
     max_entropy: float
     action_sizes: tuple[int, ...] = ()
     mean_return: float | None = None
+    component: int | None = None
 
     @property
     def continuous(self) -> bool:
@@ -39,7 +41,10 @@ class EntropyContext:
 
     def components(self) -> list["EntropyContext"]:
         """:return: the same for each component alone"""
-        return [replace(self, action_dim=1, max_entropy=math.log(n), action_sizes=(n,)) for n in self.action_sizes]
+        return [
+            replace(self, action_dim=1, max_entropy=math.log(n), action_sizes=(n,), component=index)
+            for index, n in enumerate(self.action_sizes)
+        ]
 
     def nats(self, level: float) -> float:
         """
@@ -61,9 +66,6 @@ class EntropyContext:
 class EntropyTarget(ABC):
     """The entropy that a learned coefficient steers the policy to."""
 
-    copied: ClassVar[bool] = False
-    """Whether each model gets a copy of its own, for targets that remember something."""
-
     @abstractmethod
     def value(self, context: EntropyContext) -> float:
         """
@@ -82,30 +84,25 @@ class EntropyTarget(ABC):
         :return: target of each component, in nats
         """
         total = as_number(f"the value of target_entropy {self!r}", self.value(context))
-        check_reachable(total, context)
+        check_reachable(total, context, self)
         return [total * component.max_entropy / context.max_entropy for component in context.components()]
-
-    def observe_components(self, mean_entropies: list[float]) -> None:
-        """
-        Called instead of :meth:`observe` with ``per_component=True``. By default that gets their sum.
-
-        :param mean_entropies: of each component in nats; NaN of one whose masks left no choice in any state
-        """
-        total = sum(mean_entropies)
-        if math.isfinite(total):
-            self.observe(total)
 
     def observe(self, mean_entropy: float) -> None:  # noqa: B027  # a hook
         """
         Called after each ``train()`` that measured the entropy, with a learned coefficient and with a fixed one.
 
-        :param mean_entropy: in nats, averaged over the batches of that call
+        :param mean_entropy: in nats, averaged over the batches of that call. With action masks, as much as would be the
+            same share of the entropy where everything is allowed, so that it compares with the target
         """
 
-    def start_over(self) -> None:  # noqa: B027  # a hook
-        """Called when ``learn()`` counts its steps anew on a model that is trained already."""
+    def observe_components(self, mean_entropies: list[float]) -> None:  # noqa: B027  # a hook
+        """
+        Called after :meth:`observe` with ``per_component=True``.
 
-    def check(self, context: EntropyContext, per_component: bool) -> None:
+        :param mean_entropies: the same of each component; NaN of one whose masks left no choice in any state
+        """
+
+    def check(self, context: EntropyContext, per_component: bool = False) -> None:
         """
         Called when the model is set up, to look ahead as far as :meth:`preview` does.
 
@@ -114,7 +111,7 @@ class EntropyTarget(ABC):
         :raises ValueError: if no policy can reach a target
         """
         for nats in self.preview(context):
-            check_reachable(nats, context)
+            check_reachable(nats, context, self)
 
     def preview(self, context: EntropyContext) -> list[float]:
         """
@@ -126,42 +123,50 @@ class EntropyTarget(ABC):
         """
         return []
 
+    def follows_progress(self) -> bool:
+        """:return: whether it starts over with a ``learn()`` that counts its steps anew, which users are warned of"""
+        return False
+
+    def for_one_model(self) -> "EntropyTarget":
+        """:return: what a model takes of a target that it is given: by default the target itself"""
+        return self
+
     def state_dict(self) -> dict[str, Any]:
         """:return: what the target remembers, as JSON has it; it is saved with the model"""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  # a hook
         """
-        :param state: what :meth:`state_dict` gave
+        Called where a file has something that :meth:`state_dict` gave.
+
+        :param state: that
         """
 
 
-def check_reachable(nats: float, context: EntropyContext) -> None:
+def check_reachable(nats: float, context: EntropyContext, target: EntropyTarget | None = None) -> None:
     """
-    :param nats: a target
-    :param context: with the range of the action space
+    :param nats: a value of the target
+    :param context: with the range of the action space, or of a component of it, which may have a single value and aim
+        at nothing beside others
+    :param target: for the error
     :raises ValueError: if no policy with a finite coefficient has this entropy
     """
     if context.min_entropy < nats <= context.max_entropy * (1 + 1e-12):
         return
     if context.max_entropy == 0:
-        raise ValueError("a single action leaves no entropy to aim at: pass a fixed ent_coef")
-    ends = f"at most {context.max_entropy:.4g}"
-    if not context.continuous:
-        ends = f"above {context.min_entropy:.4g} and {ends}"
-    raise ValueError(
-        f"target_entropy of {nats:.4g} nats cannot be reached: policies on this action space have an entropy "
-        f"{ends} (that of the uniform policy). Choose a target inside, or a fixed ent_coef"
+        if context.component is None:
+            raise ValueError("a single action leaves no entropy to aim at: pass a fixed ent_coef")
+        if nats == 0:
+            return
+    if context.component is None:
+        whose, ways = "policies on this action space have", "Choose a target inside, or a fixed ent_coef"
+    else:
+        whose, ways = f"policies on component {context.component} of the action have", "Choose a target inside"
+    low = "of" if context.continuous else f"above {context.min_entropy:.4g} and"
+    asked = (
+        "" if target is None else f". Asked for by {target!r}, at progress_remaining={context.progress_remaining:.3g}"
     )
-
-
-def check_component_reachable(nats: float, context: EntropyContext) -> None:
-    """
-    The same for one component among others, which may have a single value and aim at nothing.
-
-    :param nats: a target
-    :param context: of the component
-    :raises ValueError: if no policy with a finite coefficient has this entropy
-    """
-    if nats != 0 or context.max_entropy != 0:
-        check_reachable(nats, context)
+    raise ValueError(
+        f"target_entropy of {nats:.4g} nats cannot be reached: {whose} an entropy {low} at most "
+        f"{context.max_entropy:.4g} (that of the uniform policy). {ways}{asked}"
+    )

@@ -1,9 +1,10 @@
 """A target for each component of an action."""
 
+import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from sac_ext.entropy.base import EntropyContext, EntropyTarget, check_component_reachable
+from sac_ext.entropy.base import EntropyContext, EntropyTarget
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,6 @@ class ComponentTargets(EntropyTarget):
     :raises TypeError: for anything but targets; lists of specs are for ``parse_entropy_target``
     """
 
-    copied: ClassVar[bool] = True
-
     targets: tuple[EntropyTarget, ...]
 
     def __post_init__(self) -> None:
@@ -29,14 +28,20 @@ class ComponentTargets(EntropyTarget):
             if not isinstance(target, EntropyTarget) or isinstance(target, ComponentTargets):
                 raise TypeError(f"the target_entropy of a component must be a target of one kind, got {target!r}")
 
+    def for_one_model(self) -> EntropyTarget:
+        return ComponentTargets(tuple(target.for_one_model() for target in self.targets))
+
     def value(self, context: EntropyContext) -> float:
-        raise ValueError(
-            f"target_entropy={list(self.targets)!r} has a target for each component, but there is one coefficient for "
-            "the whole action: give a single target, or per_component=True"
-        )
+        raise self._needs_coefficients()
 
     def of_components(self, context: EntropyContext) -> list[float]:
         return [target.value(part) for target, part in self._with_contexts(context)]
+
+    def check(self, context: EntropyContext, per_component: bool = False) -> None:
+        if not per_component:
+            raise self._needs_coefficients()
+        for target, part in self._with_contexts(context):
+            target.check(part)
 
     def _with_contexts(self, context: EntropyContext) -> list[tuple[EntropyTarget, EntropyContext]]:
         parts = context.components()
@@ -47,25 +52,26 @@ class ComponentTargets(EntropyTarget):
             )
         return list(zip(self.targets, parts, strict=True))
 
-    def check(self, context: EntropyContext, per_component: bool) -> None:
-        if not per_component:
-            self.value(context)
-        for target, part in self._with_contexts(context):
-            for nats in target.preview(part):
-                check_component_reachable(nats, part)
+    def _needs_coefficients(self) -> ValueError:
+        return ValueError(
+            f"target_entropy={list(self.targets)!r} has a target for each component, but there is one coefficient for "
+            "the whole action: give a single target, or per_component=True"
+        )
 
-    def start_over(self) -> None:
-        for target in self.targets:
-            target.start_over()
+    def follows_progress(self) -> bool:
+        return any(target.follows_progress() for target in self.targets)
 
     def observe_components(self, mean_entropies: list[float]) -> None:
         for target, mean_entropy in zip(self.targets, mean_entropies, strict=True):
-            target.observe_components([mean_entropy])
+            if math.isfinite(mean_entropy):
+                target.observe(mean_entropy)
 
     def state_dict(self) -> dict[str, Any]:
         """:return: what each remembers, by the number of its component"""
-        return {str(index): target.state_dict() for index, target in enumerate(self.targets)}
+        states = {str(index): target.state_dict() for index, target in enumerate(self.targets)}
+        return {index: state for index, state in states.items() if state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for index, target in enumerate(self.targets):
-            target.load_state_dict(state.get(str(index), {}))
+            if str(index) in state:
+                target.load_state_dict(state[str(index)])

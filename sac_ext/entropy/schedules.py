@@ -1,7 +1,6 @@
 """Targets that go from one level to another: shares of the maximum entropy on discrete actions, nats on Box."""
 
 import math
-import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 
@@ -35,14 +34,8 @@ class ScheduledTarget(EntropyTarget):
         done = min(1.0, (1 - context.progress_remaining) / self.over)
         return context.nats(self._level(max(0.0, done)))
 
-    def start_over(self) -> None:
-        if self.start != self.end:
-            warnings.warn(
-                f"target_entropy starts over at {self.start:g} with this call of learn(), though the model is trained "
-                f"already ({self!r}): reset_num_timesteps=False continues it, and a constant or fraction of the level "
-                "that it has reached keeps that",
-                stacklevel=4,
-            )
+    def follows_progress(self) -> bool:
+        return self.start != self.end
 
     @abstractmethod
     def _level(self, done: float) -> float:

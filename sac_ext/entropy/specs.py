@@ -68,7 +68,7 @@ def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
             "target_entropy must be a number in nats, a string, a dict, an EntropyTarget, a function of the progress "
             f"remaining, or a list of these, one for each component, got {spec!r}"
         )
-    return ConstantTarget(float(spec))
+    return ConstantTarget(as_number("target_entropy", spec))
 
 
 def spec_of(target: EntropyTarget) -> dict[str, Any] | list[Any]:
@@ -129,8 +129,12 @@ def _lookup(kind: Any) -> type[EntropyTarget]:
 
 def _unknown_kind(kind: Any) -> ValueError:
     if kind == "auto":
-        return ValueError(f"target_entropy 'auto' takes no number: give 'auto' alone, or one of {', '.join(KINDS)}")
-    close = difflib.get_close_matches(str(kind).lower(), [name for name in ("auto", *KINDS) if name != kind], n=1)
+        return ValueError(
+            "target_entropy 'auto' is no kind and takes no number: give the string 'auto' alone, or one of "
+            f"{', '.join(KINDS)}"
+        )
+    names = [name for name in ("auto", *KINDS) if name != kind] if isinstance(kind, str) else []
+    close = difflib.get_close_matches(str(kind).lower(), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(
         f"target_entropy {kind!r} is not known: {hint}Give 'auto', a number in nats, or a kind "

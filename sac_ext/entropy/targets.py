@@ -70,7 +70,7 @@ class SigmaTarget(Steady):
                 f"target_entropy {self!r} is that of a Gaussian, which a policy on discrete actions is not: give a "
                 "fraction of the maximum entropy, such as 'fraction:0.2'"
             )
-        return 0.5 * context.action_dim * math.log(2 * math.pi * math.e * self.sigma**2)
+        return context.action_dim * (0.5 * math.log(2 * math.pi * math.e) + math.log(self.sigma))
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,9 @@ class CallableTarget(EntropyTarget):
     def value(self, context: EntropyContext) -> float:
         nats = self.function(context.progress_remaining)
         return as_number(f"target_entropy (at progress_remaining={context.progress_remaining:g})", nats)
+
+    def follows_progress(self) -> bool:
+        return self.function(1.0) != self.function(0.0)
 
     def preview(self, context: EntropyContext) -> list[float]:
         """At every tenth of training."""
