@@ -1,5 +1,6 @@
 """Entropy targets: values, specs, and what is refused."""
 
+import inspect
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from sac_ext import (
     PerDimTarget,
     SoftAC,
 )
-from sac_ext.entropy import KINDS, check_reachable, parse_entropy_target
+from sac_ext.entropy import KINDS, check_reachable, parse_entropy_target, spec_of
 from tests.catalogue import SMALL, RandomEnv
 from tests.compare import assert_same_models
 
@@ -122,6 +123,31 @@ def test_any_string_is_a_target_or_a_value_error(spec: str) -> None:
     except ValueError as refused:
         error = refused
     assert error is None or all(kind in str(error) for kind in KINDS)
+
+
+NUMBERS = st.sampled_from([-1, 0, 0.2, 0.5, 1.0, 2, "0.5", "1e4", 1000])
+VALUES = st.one_of(NUMBERS, NUMBERS, NUMBERS, st.none(), st.booleans(), st.integers(), st.floats(), st.text())
+
+
+def dicts_of(kind: str) -> st.SearchStrategy[dict[str, Any]]:
+    names = ["value" if name == "nats" else name for name in inspect.signature(KINDS[kind]).parameters]
+    others = st.dictionaries(st.text(), VALUES, max_size=1)
+    return st.builds(
+        lambda given, other: {"kind": kind} | given | other,
+        st.fixed_dictionaries({}, optional=dict.fromkeys(names, VALUES)),
+        st.one_of(st.just({}), others),
+    )
+
+
+@given(st.one_of(VALUES, st.dictionaries(st.text(), VALUES), st.sampled_from(sorted(KINDS)).flatmap(dicts_of)))
+def test_any_data_is_a_target_or_refused(spec: Any) -> None:
+    for data in (spec, [spec], [spec, "auto"]):
+        try:
+            target = parse_entropy_target(data, default=0.1)
+        except (ValueError, TypeError):
+            continue
+        assert isinstance(target, EntropyTarget)
+        assert parse_entropy_target(spec_of(target), default=0.1) == target
 
 
 @pytest.mark.parametrize("nats", [-0.1, 0.0, math.log(4) + 0.01])
