@@ -14,8 +14,8 @@ from runs import RESULTS, read
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-COLORS = {"SoftAC": "tab:blue", "DQN": "tab:gray", "SDSAC": "tab:olive", "TD3": "tab:green", "DDPG": "tab:red"}
-MORE = {"SoftAC, constant target": "tab:cyan", "SoftAC without entropy": "tab:purple"}
+COLORS = {"SoftAC": "tab:blue", "SAC": "tab:orange", "DQN": "tab:gray", "PPO": "tab:pink", "SDSAC": "tab:olive"}
+MORE = {"TD3": "tab:green", "DDPG": "tab:red", "SoftAC without entropy": "tab:purple"}
 
 
 def main() -> None:

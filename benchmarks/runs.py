@@ -21,6 +21,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 import sac_ext
+from sac_ext.tuning.statistics import interquartile_mean
 
 RESULTS = Path(__file__).parent / "results"
 EVALUATION_SEED_OFFSET = 10_000
@@ -42,12 +43,6 @@ def zoo_entry(config: dict[str, Any], env_id: str) -> tuple[int, dict[str, Any]]
 def our_config() -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
     return config
-
-
-def interquartile_mean(values: Any) -> float:
-    """Mean of the middle half (Agarwal et al. 2021, arXiv:2108.13264)."""
-    quarter = len(values) // 4
-    return float(np.sort(values)[quarter : len(values) - quarter].mean())
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,51 @@
+"""
+The runs in results/learning.jsonl as a Markdown table: python benchmarks/learning_table.py
+
+Each seed's score is the interquartile mean of its deterministic episodes; the next column has the interquartile mean of
+the seeds' scores, with its 95 % bootstrap interval. The last one is how far SoftAC is ahead, with the interval of this
+difference: "better" or "worse" where it does not include 0.
+"""
+
+import argparse
+
+from learning import CONTENDERS, STEPS
+from runs import RESULTS, read
+
+from sac_ext.tuning.statistics import compare, interquartile_mean, interval
+
+
+def number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"
+
+
+def between(limits: tuple[float, float]) -> str:
+    return f"({number(limits[0])} to {number(limits[1])})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--envs", nargs="+", choices=STEPS, default=list(STEPS))
+    options = parser.parse_args()
+    lines = [line for line in read(RESULTS / "learning.jsonl") if line["steps"] == STEPS[line["env"]]]
+    print("| environment | steps | contender | score of each seed | over the seeds | SoftAC is ahead by |")
+    print("|" + " --- |" * 6)
+    for env in options.envs:
+        scores: dict[str, dict[int, float]] = {}
+        for line in lines:
+            if line["env"] == env:
+                scores.setdefault(line["contender"], {})[line["seed"]] = line["iqm"]
+        known = [*CONTENDERS[env], *sorted(scores.keys() - CONTENDERS[env].keys())]
+        for contender in [name for name in known if name in scores]:
+            ours, seeds = list(scores.get("SoftAC", {}).values()), dict(sorted(scores[contender].items()))
+            values = list(seeds.values())
+            cells = [env, f"{STEPS[env] // 1000}k", contender, ", ".join(map(number, values))]
+            cells.append(f"{number(interquartile_mean(values))} {between(interval(values))}")
+            ahead = ""
+            if contender != "SoftAC" and min(len(ours), len(values)) > 1:
+                found = compare(ours, values)
+                ahead = f"{number(found.difference)} {between(found.interval)}: {found.verdict}"
+            print("| " + " | ".join([*cells, ahead]) + " |")
+
+
+if __name__ == "__main__":
+    main()
