@@ -19,22 +19,24 @@ MORE = {"TD3": "tab:green", "DDPG": "tab:red", "SoftAC without entropy": "tab:pu
 
 
 def main() -> None:
-    lines = [line for line in read(RESULTS / "learning.jsonl") if line["steps"] == STEPS[line["env"]]]
+    shown = COLORS | MORE
+    lines = read(RESULTS / "learning.jsonl")
+    lines = [line for line in lines if line["steps"] == STEPS[line["env"]] and line["contender"] in shown]
     envs = list(dict.fromkeys(line["env"] for line in lines))
     figure, axes = plt.subplots(1, len(envs), figsize=(4.5 * len(envs), 3.2), squeeze=False, layout="constrained")
     for axis, env in zip(axes[0], envs, strict=True):
-        for contender, color in (COLORS | MORE).items():
+        for contender, color in shown.items():
             runs = [line for line in lines if (line["env"], line["contender"]) == (env, contender)]
             if not runs:
                 continue
             curves = np.array([run["training"] for run in runs], dtype=np.float64)  # (seeds, 10), NaN for none
-            steps = runs[0]["steps"] * (np.arange(10) + 0.5) / 10
+            steps = runs[0]["steps"] * (np.arange(10) + 0.5) / 10_000  # in thousands
             for curve in curves:
                 axis.plot(steps, curve, color=color, alpha=0.3, linewidth=1)
             axis.plot(steps, np.nanmean(curves, axis=0), color=color, linewidth=2.5, label=contender)
         seeds = {line["seed"] for line in lines if line["env"] == env}
         axis.set_title(f"{env}, {len(seeds)} seeds", fontsize=10)
-        axis.set_xlabel("environment steps")
+        axis.set_xlabel("thousand environment steps")
         axis.set_ylabel("return during training")
         axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
