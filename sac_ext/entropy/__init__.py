@@ -4,10 +4,10 @@ The coefficient that pulls the entropy there, and its optimizer, are not here. A
 :class:`~sac_ext.entropy.base.EntropyTarget` with one method.
 """
 
-from sac_ext.entropy.adaptive import AnnealedTarget, Lowering, OnPlateauTarget
+from sac_ext.entropy.adaptive import AnnealedTarget, OnPlateauTarget
 from sac_ext.entropy.base import EntropyContext, EntropyTarget, check_reachable
 from sac_ext.entropy.per_component import ComponentTargets
-from sac_ext.entropy.schedules import CosineTarget, ExponentialTarget, LinearTarget, ScheduledTarget
+from sac_ext.entropy.schedules import CosineTarget, ExponentialTarget, LinearTarget
 from sac_ext.entropy.specs import KINDS, parse_entropy_target, spec_of
 from sac_ext.entropy.targets import (
     CallableTarget,
@@ -31,10 +31,8 @@ __all__ = [
     "ExponentialTarget",
     "FractionTarget",
     "LinearTarget",
-    "Lowering",
     "OnPlateauTarget",
     "PerDimTarget",
-    "ScheduledTarget",
     "SigmaTarget",
     "check_reachable",
     "parse_entropy_target",
