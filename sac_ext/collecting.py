@@ -257,6 +257,8 @@ class Collecting(ModelFiles):
             everything = np.ones((self.n_envs, replay_buffer.action_mask_size), dtype=np.bool_)
             replay_buffer.note(action_masks=everything, next_action_masks=everything)
             return infos
+        if not replay_buffer.handle_timeout_termination:  # an episode that is cut off counts as terminated
+            infos = [info | {"TimeLimit.truncated": False} for info in infos]
         next_masks, infos = masking.of_next_observations(masks, dones, infos, self.head.mask_sizes, self.action_space)
         replay_buffer.note(action_masks=self._action_masks, next_action_masks=next_masks)
         return infos

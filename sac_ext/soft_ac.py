@@ -459,7 +459,8 @@ class SoftAC(EntCoef):
         :param path: path to the file (or a file-like)
         :param env: the new environment to run the loaded model on (None for prediction only)
         :param device: Device on which the code should run
-        :param custom_objects: objects to use instead of those in the file, by attribute name
+        :param custom_objects: objects to use instead of those in the file, by attribute name. A ``target_entropy``
+            among them gets what the file's remembered; one given as an argument starts afresh
         :param print_system_info: Whether to print system info from the saved model and the current system
         :param force_reset: Force call to ``reset()`` before training
         :param kwargs: constructor arguments to change. ``ent_coef`` may turn a learned coefficient into a fixed one

@@ -103,6 +103,15 @@ def test_an_episode_cut_off_without_its_last_masks_counts_as_terminated() -> Non
     assert model.replay_buffer.dones.any()
 
 
+def test_where_a_time_limit_is_an_end_nobody_asks_for_its_masks() -> None:
+    options = FAST | {"replay_buffer_kwargs": {"handle_timeout_termination": False}}
+    model = SoftAC("MlpPolicy", vectorised("discrete", wrapped=False), **options).learn(200)
+    batch = model.replay_buffer.sample(400)
+    ended = batch.dones[:, 0] == 1
+    assert ended.any()
+    assert batch.next_action_masks[ended].all()
+
+
 class Counter(gym.Env):
     """Shows its step, at which only the action of that number is allowed; one array of masks, written over again."""
 
