@@ -60,6 +60,29 @@ def of_the_zoo(name: str) -> Make:
     return make
 
 
+def dqn_of_minatar(env_id: str, seed: int) -> BaseAlgorithm:
+    """Young & Tian's hyperparameters for MinAtar (2019, arXiv:1903.03176), with SoftAC's networks and Adam."""
+    from stable_baselines3 import DQN
+
+    return DQN(
+        "MlpPolicy",
+        make_vec_env(env_id, seed=seed),
+        learning_rate=2.5e-4,
+        buffer_size=100_000,
+        learning_starts=5000,
+        batch_size=32,
+        gamma=0.99,
+        train_freq=1,
+        target_update_interval=1000,
+        exploration_fraction=0.2,  # theirs is 100k steps, of 500k here
+        exploration_initial_eps=1.0,
+        exploration_final_eps=0.1,
+        policy_kwargs={"net_arch": [256, 256]},
+        seed=seed,
+        device="cpu",
+    )
+
+
 def sdsac(env_id: str, seed: int) -> BaseAlgorithm:
     from sb3_soft import SDSAC
 
@@ -101,6 +124,7 @@ DISCRETE: dict[str, Make] = {
     "PPO": of_the_zoo("PPO"),
     "SDSAC": sdsac,
 }
+MINATAR: dict[str, Make] = {"SoftAC": soft_ac, "DQN": dqn_of_minatar}
 CONTINUOUS: dict[str, Make] = {"SoftAC": soft_ac, "SAC": sac}
 WITHOUT_ENTROPY: dict[str, Make] = {
     "SoftAC without entropy": without_entropy,

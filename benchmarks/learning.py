@@ -5,16 +5,19 @@ What do algorithms reach, in the same harness and on the same seeds?
     python benchmarks/learning.py --envs CartPole-v1 --seeds 100 101 102 103 104 --worker 1/2
 
 SoftAC has its entry of ``zoo_configs/softac.yml``, compiled steps, and the defaults for what that leaves out; SB3's SAC
-has the same entry, DQN and PPO rl-baselines3-zoo's parameters, sb3-soft's SDSAC its defaults. On Pendulum, SoftAC
-without entropy and with a delayed policy stands beside TD3 and DDPG. Runs that the results have already are skipped.
+has the same entry, DQN and PPO rl-baselines3-zoo's parameters (on MinAtar, DQN has those of its authors), sb3-soft's
+SDSAC its defaults. On Pendulum, SoftAC without entropy and with a delayed policy stands beside TD3 and DDPG. Runs that
+the results have already are skipped.
 """
 
 import argparse
 import functools
 import warnings
 
-from contenders import CONTINUOUS, DISCRETE, WITHOUT_ENTROPY, Make
+from contenders import CONTINUOUS, DISCRETE, MINATAR, WITHOUT_ENTROPY, Make
 from runs import RESULTS, add_worker_options, append, check_environments, missing, pin, train_and_evaluate, versions
+
+from sac_ext.zoo.registration import register
 
 STEPS = {
     "CartPole-v1": 50_000,
@@ -24,6 +27,7 @@ STEPS = {
     "MountainCarContinuous-v0": 50_000,
     "LunarLanderContinuous-v3": 200_000,
     "HalfCheetah-v5": 100_000,
+    "MinAtar/Breakout-v1": 500_000,
 }
 CONTENDERS: dict[str, dict[str, Make]] = {
     "CartPole-v1": DISCRETE,
@@ -33,6 +37,7 @@ CONTENDERS: dict[str, dict[str, Make]] = {
     "MountainCarContinuous-v0": CONTINUOUS,
     "LunarLanderContinuous-v3": CONTINUOUS,
     "HalfCheetah-v5": CONTINUOUS,
+    "MinAtar/Breakout-v1": MINATAR,
 }
 
 
@@ -47,6 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     pin(options)
     warnings.filterwarnings("ignore", message="ent_coef is held")
+    register()  # MinAtar's environments, where minatar is installed
     check_environments(options.envs)
     jobs = [
         {"env": env, "contender": contender, "seed": seed, "steps": options.steps or STEPS[env]}
