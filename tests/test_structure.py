@@ -11,8 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sac_ext"
 
-README = (PACKAGE.parent / "README.md").read_text()
-PICTURE = README.split("### The files")[1].split("```")[1]
+PAGE = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+PICTURE = PAGE.split("```")[1]
 IMPORTS = {file: set(imported.split()) for file, imported in re.findall(r"^(\S+) +──>(.*)$", PICTURE, re.MULTILINE)}
 
 
@@ -53,9 +53,9 @@ def imported_by(path: Path) -> set[str]:
     return found
 
 
-def test_the_readmes_picture_has_every_file() -> None:
+def test_the_picture_and_the_table_have_every_file() -> None:
     assert set(FILES) == set(IMPORTS)
-    subjects = README.split("| file | subject |")[1]
+    subjects = PAGE.split("| file | subject |")[1]
     assert all(f"`{file}`" in subjects for file in set(IMPORTS) - {"__init__"})
 
 
