@@ -1,5 +1,5 @@
 """
-The table of benchmarks/ablation.py, as Markdown: python benchmarks/ablation_table.py --steps short
+The table of benchmarks/ablation.py, as Markdown: python benchmarks/ablation_table.py --round first
 
 Interquartile means of each run's deterministic episodes, averaged over seeds; intervals are 95 % bootstrap percentile
 intervals over seeds, stratified by environment for the normalised score. That is 0 for what random actions reach, 1 for
@@ -10,7 +10,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from ablation import STEPS, VARIANTS
+from ablation import ROUNDS
 from runs import RESULTS, read
 from scipy.stats import bootstrap
 
@@ -41,12 +41,13 @@ def cell(value: float, limits: tuple[float, float] | None, digits: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", choices=STEPS, default="short")
+    parser.add_argument("--round", choices=ROUNDS, required=True)
     options = parser.parse_args()
-    lines = read(RESULTS / f"ablation-{options.steps}.jsonl")
-    envs = list(STEPS[options.steps])
+    round_ = ROUNDS[options.round]
+    lines = read(RESULTS / f"ablation-{options.round}.jsonl")
+    envs = list(round_.steps)
     rows = []
-    for variant in VARIANTS:
+    for variant in round_.variants:
         scores = {
             env: np.array([line["iqm"] for line in lines if (line["variant"], line["env"]) == (variant, env)])
             for env in envs
@@ -58,7 +59,7 @@ def main() -> None:
         cells = [cell(float(values.mean()), interval([values]), 0) for values in scores.values()]
         seeds = "/".join(str(len(values)) for values in scores.values())
         rows.append((total, [variant, *cells, cell(total, interval(shares), 2), seeds]))
-    steps = [f"{env}, {STEPS[options.steps][env] // 1000}k" for env in envs]
+    steps = [f"{env}, {round_.steps[env] // 1000}k" for env in envs]
     print("| variant | " + " | ".join(steps) + " | normalised | seeds |")
     print("|" + " --- |" * (len(envs) + 3))
     for _, row in sorted(rows, key=lambda each: -each[0]):
