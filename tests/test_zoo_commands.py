@@ -1,5 +1,6 @@
 """What rl-baselines3-zoo does with a trained SoftAC, and its optimize mode, by our commands."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ pytest.importorskip("rl_zoo3")
 import yaml
 
 from sac_ext import SoftAC, zoo
-from sac_ext.zoo import hub, play, registration
+from sac_ext.zoo import environments, hub, play, registration
 from sac_ext.zoo.running import needs
 
 ENV = "CartPole-v1"
@@ -88,7 +89,9 @@ class Hub:
 
 
 def test_push_to_hub_and_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub._name_what_was_renamed()
+    from huggingface_hub.errors import EntryNotFoundError
+
+    hub._name_what_was_renamed()  # before the module that lacks it is imported
     import rl_zoo3.load_from_hub
     import rl_zoo3.push_to_hub
 
@@ -102,11 +105,20 @@ def test_push_to_hub_and_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "SoftAC" in card.split("---")[1]  # the metadata
     assert (folder / f"softac-{ENV}.zip").exists()
 
-    monkeypatch.setattr(rl_zoo3.load_from_hub, "load_from_hub", lambda _, name: str(folder / name))
-    (folder / "vec_normalize.pkl").write_bytes(b"")
+    def download(_: Any, name: str) -> str:
+        if not (folder / name).exists():
+            raise EntryNotFoundError(name)
+        return str(folder / name)
+
+    monkeypatch.setattr(rl_zoo3.load_from_hub, "load_from_hub", download)
+    with pytest.raises(SystemExit, match="TRUST_REMOTE_CODE=True"):
+        zoo.main(["load_from_hub", "--env", ENV, "-orga", "us", "-f", "loaded"])
+    monkeypatch.setenv("TRUST_REMOTE_CODE", "True")
     zoo.main(["load_from_hub", "--env", ENV, "-orga", "us", "-f", "loaded"])
     (model,) = (here / "loaded" / "softac").glob(f"*/{ENV}.zip")
-    assert SoftAC.load(model).num_timesteps == 400
+    loaded = SoftAC.load(model)
+    assert loaded.num_timesteps == 400
+    assert loaded.buffer_size == 1000
 
 
 # ---------------------------------------------------------------- optimize
@@ -141,13 +153,60 @@ def test_the_converter_gives_what_the_sampler_gave(n_actions: int) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     for _ in range(20):
         trial = study.ask()
-        assert registration.convert_params(trial.params) != registration.sample_params(trial, n_actions, 1, {})
-        assert registration.convert_params(trial.params) == registration.sample_params(
-            optuna.trial.FixedTrial(trial.params), n_actions, 1, {}
-        )
+        sampled = registration.sample_params(trial, n_actions, 1, {})
+        assert registration.convert_params(trial.params) == sampled
+        if trial.params["alpha"] == "fixed":  # an entry may have one, for a learned coefficient
+            assert sampled["ent_coef_learning_rate"] is None
+
+
+def test_a_trial_needs_its_study() -> None:
+    with pytest.raises(SystemExit, match="give --storage and --study-name"):
+        zoo.main(["train", "--env", ENV, "--trial-id", "0"])
+
+
+def test_arguments_of_the_environment_in_an_entry_are_those_of_evaluations_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    zoo.main(["train", "--env", "Pendulum-v1", "-n", "60", "-params", "env_kwargs:dict(g=1.0)", *FAST])
+    assert "eval_env_kwargs={'g': 1.0}" in capsys.readouterr().out
+    (args,) = tmp_path.glob("logs/softac/*/*/args.yml")
+    assert yaml.load(args.read_text(), yaml.UnsafeLoader)["env_kwargs"] == {"g": 1.0}
+
+
+def test_rates_are_saved_without_classes_of_the_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    zoo.main(["train", "--env", ENV, "-n", "60", "-params", "learning_rate:'lin_1e-3'", *FAST])
+    (path,) = tmp_path.glob(f"logs/softac/*/{ENV}.zip")
+    assert SoftAC.load(path).learning_rate == "lin_1e-3"
 
 
 # ---------------------------------------------------------------- bad input
+
+
+def test_options_are_no_hyperparameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="'device' is no hyperparameter of an entry but an option: --device"):
+        zoo.main(["train", "--env", ENV, "-params", "device:'cpu'"])
+
+
+@pytest.mark.parametrize(
+    ("env", "module"),
+    [
+        ("MinAtar/Nothing-v1", "minatar"),
+        ("ALE/Nothing-v5", "ale_py"),
+        ("FetchNothing-v4", "gymnasium_robotics"),
+        ("LunarLander-v3", "Box2D"),
+        ("HalfCheetah-v5", "mujoco"),
+    ],
+)
+def test_a_missing_package_of_an_environment_is_one_line(
+    env: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == module else find(name, *a))
+    with pytest.raises(SystemExit, match=rf'^{module} is not installed.*pip install "sac-ext\[envs\]"$'):
+        environments.check(env)
 
 
 def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +219,7 @@ def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: p
 
 def test_other_algorithms_are_the_zoos_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    import rl_zoo3
-
-    config = str(Path(rl_zoo3.__file__).parent / "hyperparams" / "a2c.yml")
-    zoo.main(["train", "--env", ENV, "--algo", "a2c", "--conf-file", config, "-n", "50"])
+    zoo.main(["train", "--env", ENV, "--algo", "a2c", "-n", "50"])
     assert list(tmp_path.glob("logs/a2c/*/*.zip"))
 
 

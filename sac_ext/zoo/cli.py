@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sac_ext.soft_ac import SoftAC
-from sac_ext.zoo import hub, play
+from sac_ext.zoo import environments, hub, play
 from sac_ext.zoo.registration import PlayedSoftAC, register
 from sac_ext.zoo.train import train
 
@@ -16,9 +16,11 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], type[SoftAC]]] = {
     "plot_train": (play.plot_train, PlayedSoftAC),
     "all_plots": (play.all_plots, PlayedSoftAC),
     "plot_from_file": (play.plot_from_file, PlayedSoftAC),
-    "push_to_hub": (hub.push_to_hub, PlayedSoftAC),
+    "push_to_hub": (hub.push_to_hub, SoftAC),
     "load_from_hub": (hub.load_from_hub, PlayedSoftAC),
 }
+PLAY = ("train", "enjoy", "record_video", "push_to_hub")
+"""Those that make the environment they are given."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,8 +35,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments or arguments[0] not in COMMANDS:
         raise SystemExit(f"unknown command {arguments[0]!r}\n{usage}" if arguments else usage)
     command, algorithm = COMMANDS[arguments[0]]
+    asked_for = environments.named_in(arguments[1:])
     try:
-        register(algorithm, arguments)
+        register(algorithm, asked_for)
     except ImportError as error:
         raise SystemExit(str(error)) from error
+    if arguments[0] in PLAY:
+        for name in asked_for:
+            environments.check(name)
     command(arguments[1:])

@@ -1,12 +1,12 @@
 """Models on the Hugging Face hub: push_to_hub and load_from_hub."""
 
 import importlib
+import os
 from pprint import pformat
 from typing import Any
 
 from sac_ext.zoo.play import LOG_FOLDER
-from sac_ext.zoo.registration import ALGO
-from sac_ext.zoo.running import needs, run_script
+from sac_ext.zoo.running import ALGO, needs, run_script
 
 _CARD = """
 # **{name}** agent playing **{env_id}**
@@ -15,13 +15,15 @@ A trained model of **{name}** (package `sac-ext`) playing **{env_id}**.
 
 ## Usage
 
+A model is a pickle, and loading it runs what is in it: `TRUST_REMOTE_CODE=True` says that you trust this one.
+
 ```bash
 pip install "sac-ext[zoo]"
-softac-zoo load_from_hub --env {env_id} -orga {organization} -f logs/
+TRUST_REMOTE_CODE=True softac-zoo load_from_hub --env {env_id} -orga {organization} -f logs/
 softac-zoo enjoy --env {env_id} -f logs/
 ```
 
-or, without the zoo, `SoftAC.load("{algo}-{env_id}.zip")`.
+or, without the zoo, `SoftAC.load("{file}")`.
 
 ## Training
 
@@ -46,8 +48,13 @@ def push_to_hub(options: list[str]) -> None:
     """
     needs("zoo", "huggingface_hub", "requests", "moviepy")
     _name_what_was_renamed()
-    folder = [] if any(option in ("-f", "--folder") for option in options) else ["-f", LOG_FOLDER]
-    run_script("push_to_hub", "rl_zoo3.push_to_hub", [*folder, *options], generate_model_card=model_card)
+    from rl_zoo3.push_to_hub import generate_model_card
+
+    def card_of(algo_name: str, *args: Any) -> tuple[str, dict[str, Any]]:
+        card: tuple[str, dict[str, Any]] = (model_card if algo_name == ALGO else generate_model_card)(algo_name, *args)
+        return card
+
+    run_script("push_to_hub", "rl_zoo3.push_to_hub", ["-f", LOG_FOLDER, *options], generate_model_card=card_of)
 
 
 def load_from_hub(options: list[str]) -> None:
@@ -57,7 +64,17 @@ def load_from_hub(options: list[str]) -> None:
     :param options: command-line options of ``rl_zoo3.load_from_hub``
     """
     needs("zoo", "huggingface_hub", "requests")
-    run_script("load_from_hub", "rl_zoo3.load_from_hub", ["-f", LOG_FOLDER, *options])
+    if os.environ.get("TRUST_REMOTE_CODE", "").lower() not in ("y", "yes", "t", "true", "on", "1"):
+        raise SystemExit(
+            "A model of the hub is a pickle, and loading it runs what is in it. If you trust whose it is, set the "
+            "environment variable TRUST_REMOTE_CODE=True"
+        )
+    from huggingface_hub.errors import EntryNotFoundError
+    from requests.exceptions import HTTPError
+
+    # a model without VecNormalize has no statistics: huggingface_hub 1.0 and later say so by no HTTPError of requests'
+    absent = (HTTPError, EntryNotFoundError)
+    run_script("load_from_hub", "rl_zoo3.load_from_hub", ["-f", LOG_FOLDER, *options], HTTPError=absent)
 
 
 def model_card(
@@ -71,15 +88,18 @@ def model_card(
     env_kwargs: dict[str, Any],
 ) -> tuple[str, dict[str, Any]]:
     """
-    In the place of ``rl_zoo3.push_to_hub.generate_model_card``.
+    In the place of ``rl_zoo3.push_to_hub.generate_model_card``, for SoftAC.
 
     :return: the card, and its metadata
     """
+    from huggingface_sb3 import EnvironmentName, ModelName
+
+    name = "SoftAC"
     hub = importlib.import_module("huggingface_sb3.push_to_hub")
-    name = "SoftAC" if algo_name == ALGO else algo_class_name
     metadata = hub.generate_metadata(name, env_id, mean_reward, std_reward)
+    file = ModelName(algo_name, EnvironmentName(env_id)).filename
     card = _CARD.format(
-        name=name, env_id=env_id, organization=organization, algo=algo_name, hyperparams=pformat(dict(hyperparams))
+        name=name, env_id=env_id, organization=organization, file=file, hyperparams=pformat(dict(hyperparams))
     )
     if env_kwargs:
         card += f"\n## Arguments of the environment\n\n```python\n{pformat(env_kwargs)}\n```\n"

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-from sac_ext.zoo.registration import ALGO
-from sac_ext.zoo.running import needs, options_of, run_function, run_script
+from sac_ext.zoo.running import ALGO, needs, options_of, run_function, run_script
 
 LOG_FOLDER = "logs"
 

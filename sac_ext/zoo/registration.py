@@ -1,17 +1,11 @@
 """SoftAC in the tables that rl-baselines3-zoo has of its algorithms."""
 
-import contextlib
-import re
 from collections.abc import Iterable
-from importlib.resources import files
 from typing import Any
 
-import gymnasium as gym
-
 from sac_ext.soft_ac import SoftAC
-
-ALGO = "softac"
-ENV_ID = re.compile(r"[\w/]+-v\d+")
+from sac_ext.zoo import environments
+from sac_ext.zoo.running import ALGO
 
 
 class PlayedSoftAC(SoftAC):
@@ -28,8 +22,7 @@ def register(algorithm: type[SoftAC] = SoftAC, asked_for: Iterable[str] = ()) ->
     environments of MinAtar and gymnasium-robotics, where these are installed, to gymnasium.
 
     :param algorithm: class to register
-    :param asked_for: words among which there may be names of environments: gymnasium-robotics is imported, which takes
-        a while and prints a notice, if one of them is not known otherwise
+    :param asked_for: names of environments; gymnasium-robotics is imported if one of them is not known otherwise
     :raises ImportError: if rl_zoo3 is not installed
     """
     try:
@@ -40,17 +33,7 @@ def register(algorithm: type[SoftAC] = SoftAC, asked_for: Iterable[str] = ()) ->
     rl_zoo3.ALGOS[ALGO] = algorithm
     hyperparams_opt.HYPERPARAMS_SAMPLER[ALGO] = sample_params
     hyperparams_opt.HYPERPARAMS_CONVERTER[ALGO] = convert_params
-    with contextlib.suppress(ImportError):
-        import minatar.gym
-
-        if "MinAtar/Breakout-v1" not in gym.registry:
-            minatar.gym.register_envs()
-    names = [name for word in asked_for for name in ENV_ID.findall(word)]
-    if any(name not in gym.registry for name in names):
-        with contextlib.suppress(ImportError):
-            import gymnasium_robotics
-
-            gym.register_envs(gymnasium_robotics)
+    environments.register(asked_for)
 
 
 def sample_params(trial: Any, n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +47,7 @@ def sample_params(trial: Any, n_actions: int, n_envs: int, additional_args: dict
     :return: arguments of SoftAC
     """
     space = _space("box" if n_actions else "discrete")
-    return dict(space.arguments(space.suggest(trial), {}))
+    return _arguments(space, space.suggest(trial))
 
 
 def convert_params(params: dict[str, Any]) -> dict[str, Any]:
@@ -72,16 +55,16 @@ def convert_params(params: dict[str, Any]) -> dict[str, Any]:
     :param params: of a trial
     :return: arguments of SoftAC
     """
-    space = _space("discrete" if "target_end" in params else "box")  # which differ in nothing else
-    return dict(space.arguments(params, {}))
+    return _arguments(_space("discrete" if "target_end" in params else "box"), params)  # which differ in nothing else
+
+
+def _arguments(space: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """:return: arguments of SoftAC, which rl_zoo3 puts over those of an entry"""
+    of_learned_ones = dict.fromkeys(("ent_coef_learning_rate", "ent_coef_bounds"))
+    return (of_learned_ones if params["alpha"] == "fixed" else {}) | dict(space.arguments(params, {}))
 
 
 def _space(name: str) -> Any:
     from sac_ext.tuning.space import load_space, parse_space
 
     return parse_space(load_space(name), name)
-
-
-def default_config() -> str:
-    """:return: path of the configurations that ship with this package"""
-    return str(files("sac_ext.zoo_configs") / "softac.yml")

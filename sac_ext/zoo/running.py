@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
-from sac_ext.zoo.registration import ALGO
+ALGO = "softac"
+"""What SoftAC is called in the zoo's tables."""
 
 
 @contextlib.contextmanager

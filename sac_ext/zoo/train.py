@@ -5,13 +5,14 @@ import inspect
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sac_ext.soft_ac import SoftAC
+from sac_ext.tuning.entries import our_config
 from sac_ext.zoo.play import LOG_FOLDER
-from sac_ext.zoo.registration import ALGO, PlayedSoftAC, default_config
-from sac_ext.zoo.running import needs, run_function
+from sac_ext.zoo.registration import PlayedSoftAC
+from sac_ext.zoo.running import ALGO, needs, run_function
 
 SCORE_EPISODES = 20
 SCORE_SEED_OFFSET = 10_000  # the score's environment must not repeat the training's
@@ -28,6 +29,13 @@ _ZOO_KEYS = (
     "noise_type",
     "noise_std",
 )
+# Arguments of SoftAC that the zoo gives itself
+_OPTIONS = {
+    "seed": "--seed",
+    "device": "--device",
+    "verbose": "--verbose",
+    "tensorboard_log": "--tensorboard-log",
+}
 
 
 def train(options: list[str]) -> None:
@@ -37,15 +45,26 @@ def train(options: list[str]) -> None:
 
     :param options: command-line options of ``rl_zoo3.train``
     """
-    if any(option.startswith(("-opt", "--opt")) for option in options):
+    if _are_given(options, "-optimize", "--optimize-hyperparameters"):
         needs("zoo", "optuna", "pandas")
+    if _are_given(options, "--track"):
+        needs("wandb", "wandb")
+    if _are_given(options, "--trial-id") and not (
+        _are_given(options, "--storage") and _are_given(options, "--study-name")
+    ):
+        raise SystemExit("--trial-id needs the study that the trial is of: give --storage and --study-name")
     from rl_zoo3 import train as zoo_train
 
     managers: list[Any] = []
 
     class Manager(zoo_train.ExperimentManager):  # type: ignore[misc]
-        def __init__(self, *args: Any, trial_id: int | None = None, **kwargs: Any) -> None:
-            super().__init__(*args, trial_id=None if trial_id is None else _TrialId(trial_id), **kwargs)
+        def __init__(
+            self, args: Any, algo: str, *rest: Any, config: str | None, trial_id: int | None, **others: Any
+        ) -> None:
+            if algo == ALGO:
+                config = config or str(our_config())
+                trial_id = None if trial_id is None else _TrialId(trial_id)
+            super().__init__(args, algo, *rest, config=config, trial_id=trial_id, **others)
             managers.append(self)
 
         def read_hyperparameters(self) -> Any:
@@ -54,14 +73,33 @@ def train(options: list[str]) -> None:
                 _check_keys(found[0])
             return found
 
-    defaults = ["--conf-file", default_config(), "-f", LOG_FOLDER, "--eval-freq", "5000", "--log-interval", "100", "-P"]
+        def _preprocess_schedules(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
+            """SoftAC reads ``lin_3e-4`` itself; a schedule of the zoo's could not be loaded without the zoo."""
+            return hyperparams if self.algo == ALGO else super()._preprocess_schedules(hyperparams)
+
+        def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
+            """Evaluations, and what plays the model later, get the entry's ``env_kwargs`` too."""
+            found = super()._preprocess_hyperparams(hyperparams)
+            if self._eval_env_kwargs_args is None:
+                self.eval_env_kwargs = self.env_kwargs
+            self.args.env_kwargs = self.env_kwargs or None
+            return found
+
+    defaults = ["-f", LOG_FOLDER, "--eval-freq", "5000", "-P"]
+    if not _are_given(options, "--track", "-tb", "--tensorboard-log"):
+        defaults += ["--log-interval", "100"]  # tables on the screen; curves get SB3's interval
     original, zoo_train.ExperimentManager = zoo_train.ExperimentManager, Manager
     try:
         run_function("train", zoo_train.train, [*defaults, *options])
     finally:
         zoo_train.ExperimentManager = original
     if managers[0].algo == ALGO and not managers[0].optimize_hyperparameters:
-        _print_score(managers[0])
+        _print_score(managers[0], options)
+
+
+def _are_given(options: Sequence[str], *names: str) -> bool:
+    """:return: whether one of these is among the options, as ``--name value``, ``--name=value`` or ``-n``"""
+    return any(option.split("=")[0] in names for option in options)
 
 
 class _TrialId(int):
@@ -74,17 +112,20 @@ class _TrialId(int):
 def _check_keys(hyperparams: Mapping[str, Any]) -> None:
     """
     :param hyperparams: of an entry
-    :raises ValueError: for a key that neither the zoo nor SoftAC knows, with the nearest one
+    :raises ValueError: for a key that neither the zoo nor SoftAC knows, with the nearest one, or that is an option
     """
-    known = {*inspect.signature(SoftAC.__init__).parameters, *_ZOO_KEYS} - {"self", "env", "seed", "_init_setup_model"}
+    known = {*inspect.signature(SoftAC.__init__).parameters, *_ZOO_KEYS} - {"self", "env", "_init_setup_model"}
     for key in hyperparams:
+        if key in _OPTIONS:
+            raise ValueError(f"{key!r} is no hyperparameter of an entry but an option: {_OPTIONS[key]}")
         if key not in known:
             close = difflib.get_close_matches(key, sorted(known), n=1)
             hint = f"did you mean {close[0]!r}?" if close else "see the arguments of SoftAC in its README"
             raise ValueError(f"neither rl-baselines3-zoo nor SoftAC knows the hyperparameter {key!r}; {hint}")
 
 
-def _print_score(manager: Any) -> None:
+def _print_score(manager: Any, options: Sequence[str]) -> None:
+    """:param options: that training was started with"""
     from rl_zoo3.utils import create_test_env, get_saved_hyperparams
     from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -111,7 +152,8 @@ def _print_score(manager: Any) -> None:
     print(f"  {_command('enjoy', *same)}   # watch it (--no-render without a screen)")
     if os.path.exists(f"{manager.save_path}/best_model.zip"):
         print(f"  {_command('enjoy', *same, '--load-best')}   # the best policy of the evaluations")
-    print(f"  {_command('train', *same, '--seed', str(manager.seed + 1))}   # once more, with another seed")
+    again = [*options, "--seed", str(manager.seed + 1)]  # of an option given twice, the last counts
+    print(f"  {_command('train', *again)}   # once more, with another seed")
 
 
 def _command(*arguments: str) -> str:

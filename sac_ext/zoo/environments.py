@@ -1,0 +1,58 @@
+"""Environments of other packages: made known to gymnasium, or refused with the package that is missing."""
+
+import contextlib
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+
+import gymnasium as gym
+
+from sac_ext.zoo.running import needs
+
+_ENV_ID = re.compile(r"[\w/]+-v\d+")
+# By what names of environments start with, where the package is what registers them
+_REGISTERED_BY = {"MinAtar/": "minatar", "ALE/": "ale_py", "Fetch": "gymnasium_robotics"}
+# By what entry points of gymnasium's own start with
+_NEEDED_BY = {"gymnasium.envs.box2d": "Box2D", "gymnasium.envs.mujoco": "mujoco"}
+
+
+def named_in(options: Sequence[str]) -> list[str]:
+    """:return: what the options of a command name as its environments"""
+    names: list[str] = []
+    for index, option in enumerate(options):
+        if option in ("--env", "-e"):
+            names += itertools.takewhile(lambda word: not word.startswith("-"), options[index + 1 :])
+        elif option.startswith("--env="):
+            names.append(option.removeprefix("--env="))
+    return names
+
+
+def register(asked_for: Iterable[str]) -> None:
+    """
+    Make MinAtar's environments known to gymnasium, and gymnasium-robotics', which take a while to import and print a
+    notice, if one is asked for that is not known otherwise.
+
+    :param asked_for: names of environments
+    """
+    with contextlib.suppress(ImportError):
+        import minatar.gym
+
+        if "MinAtar/Breakout-v1" not in gym.registry:
+            minatar.gym.register_envs()
+    if any(_ENV_ID.fullmatch(name) and name not in gym.registry for name in asked_for):
+        with contextlib.suppress(ImportError):
+            import gymnasium_robotics
+
+            gym.register_envs(gymnasium_robotics)
+
+
+def check(name: str) -> None:
+    """
+    :param name: of an environment
+    :raises SystemExit: in one line, if the package it comes from is missing
+    """
+    known = gym.registry.get(name)
+    where, packages = (name, _REGISTERED_BY) if known is None else (str(known.entry_point), _NEEDED_BY)
+    for start, package in packages.items():
+        if where.startswith(start):
+            needs("envs", package)
