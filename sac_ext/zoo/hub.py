@@ -51,8 +51,9 @@ def push_to_hub(options: list[str]) -> None:
     from rl_zoo3.push_to_hub import generate_model_card
 
     def card_of(algo_name: str, *args: Any) -> tuple[str, dict[str, Any]]:
-        card: tuple[str, dict[str, Any]] = (model_card if algo_name == ALGO else generate_model_card)(algo_name, *args)
-        return card
+        if algo_name == ALGO:
+            return model_card(algo_name, *args)
+        return generate_model_card(algo_name, *args)  # type: ignore[no-any-return]
 
     run_script("push_to_hub", "rl_zoo3.push_to_hub", ["-f", LOG_FOLDER, *options], generate_model_card=card_of)
 
@@ -72,7 +73,7 @@ def load_from_hub(options: list[str]) -> None:
     from huggingface_hub.errors import EntryNotFoundError
     from requests.exceptions import HTTPError
 
-    # a model without VecNormalize has no statistics: huggingface_hub 1.0 and later say so by no HTTPError of requests'
+    # a model without VecNormalize has no statistics, which huggingface_hub 2 says by no HTTPError of requests'
     absent = (HTTPError, EntryNotFoundError)
     run_script("load_from_hub", "rl_zoo3.load_from_hub", ["-f", LOG_FOLDER, *options], HTTPError=absent)
 

@@ -45,26 +45,34 @@ def train(options: list[str]) -> None:
 
     :param options: command-line options of ``rl_zoo3.train``
     """
-    if _are_given(options, "-optimize", "--optimize-hyperparameters"):
+    if any(option.startswith(("-opt", "--opt")) for option in options):
         needs("zoo", "optuna", "pandas")
-    if _are_given(options, "--track"):
+    if "--track" in options:
         needs("wandb", "wandb")
-    if _are_given(options, "--trial-id") and not (
-        _are_given(options, "--storage") and _are_given(options, "--study-name")
-    ):
-        raise SystemExit("--trial-id needs the study that the trial is of: give --storage and --study-name")
     from rl_zoo3 import train as zoo_train
 
     managers: list[Any] = []
 
     class Manager(zoo_train.ExperimentManager):  # type: ignore[misc]
         def __init__(
-            self, args: Any, algo: str, *rest: Any, config: str | None, trial_id: int | None, **others: Any
+            self,
+            args: Any,
+            algo: str,
+            *rest: Any,
+            config: str | None,
+            trial_id: int | None,
+            log_interval: int,
+            **others: Any,
         ) -> None:
+            if trial_id is not None:
+                if not (args.storage and args.study_name):
+                    raise SystemExit("--trial-id needs the study that the trial is of: give --storage and --study-name")
+                trial_id = _TrialId(trial_id)
             if algo == ALGO:
                 config = config or str(our_config())
-                trial_id = None if trial_id is None else _TrialId(trial_id)
-            super().__init__(args, algo, *rest, config=config, trial_id=trial_id, **others)
+            if log_interval == -1 and not args.tensorboard_log:
+                log_interval = 100  # tables on the screen; curves have SB3's interval
+            super().__init__(args, algo, *rest, config=config, trial_id=trial_id, log_interval=log_interval, **others)
             managers.append(self)
 
         def read_hyperparameters(self) -> Any:
@@ -86,8 +94,6 @@ def train(options: list[str]) -> None:
             return found
 
     defaults = ["-f", LOG_FOLDER, "--eval-freq", "5000", "-P"]
-    if not _are_given(options, "--track", "-tb", "--tensorboard-log"):
-        defaults += ["--log-interval", "100"]  # tables on the screen; curves get SB3's interval
     original, zoo_train.ExperimentManager = zoo_train.ExperimentManager, Manager
     try:
         run_function("train", zoo_train.train, [*defaults, *options])
@@ -95,11 +101,6 @@ def train(options: list[str]) -> None:
         zoo_train.ExperimentManager = original
     if managers[0].algo == ALGO and not managers[0].optimize_hyperparameters:
         _print_score(managers[0], options)
-
-
-def _are_given(options: Sequence[str], *names: str) -> bool:
-    """:return: whether one of these is among the options, as ``--name value``, ``--name=value`` or ``-n``"""
-    return any(option.split("=")[0] in names for option in options)
 
 
 class _TrialId(int):
