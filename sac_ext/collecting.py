@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
@@ -17,7 +18,7 @@ from sac_ext import action_masks as masking
 from sac_ext import finite
 from sac_ext.arguments import number_between
 from sac_ext.buffers import DeviceReplayBuffer
-from sac_ext.heads import ActionHead
+from sac_ext.heads import ActionHead, has_discrete_actions
 from sac_ext.model_files import ModelFiles
 from sac_ext.torch_settings import unvalidated_distributions
 
@@ -35,8 +36,8 @@ class Collecting(ModelFiles):
     _exploration_schedule: FloatSchedule
     _action_masks: np.ndarray | None = None
     """``(n_envs, S)`` of the observations to act on next, or None where there are none."""
-    _masked = False
-    """Whether the environment has masks: asked once, since it may be in other processes."""
+    _masked: bool | None = None
+    """Whether the environment has masks; None until it was asked, which may take a message to another process."""
 
     # ---------------------------------------------------------------- replay buffer
 
@@ -81,7 +82,9 @@ class Collecting(ModelFiles):
         }
 
     def _environment_has_masks(self) -> bool:
-        return bool(self.head.mask_sizes) and self.env is not None and masking.are_supported(self.env)
+        if self._masked is None and self.env is not None:
+            self._masked = bool(self.head.mask_sizes) and masking.are_supported(self.env)
+        return bool(self._masked)
 
     def _fit_replay_buffer_to_environment(self) -> None:
         """
@@ -103,10 +106,21 @@ class Collecting(ModelFiles):
         """:return: what a replay buffer, or a class of them, would have to keep and does not"""
         return [name for name, value in self.needed_notes().items() if value and getattr(buffer, name, None) != value]
 
-    def check_entropies_are_kept(self) -> None:
-        """:raises ValueError: if the entropy penalty needs what the replay buffer does not have"""
-        if self.entropy_penalty is not None and not getattr(self.replay_buffer, "behavior_entropy", False):
-            raise _lacks(["behavior_entropy"], type(self.replay_buffer), self.replay_buffer)
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """
+        SB3's ``set_env``.
+
+        :param env: the environment to learn in from now on
+        :param force_reset: whether the next ``learn()`` begins with a reset
+        """
+        super().set_env(env, force_reset)
+        self._masked = None
+
+    def check_notes_are_kept(self) -> None:
+        """:raises ValueError: if the replay buffer lacks what the entropy penalty or the environment's masks need"""
+        lacking = self._lacking(self.replay_buffer)
+        if lacking:
+            raise _lacks(lacking, type(self.replay_buffer), self.replay_buffer)
 
     def _batches(self, n: int, batch_size: int) -> Iterator[Any]:
         buffer, env = self.replay_buffer, self._vec_normalize_env
@@ -122,7 +136,8 @@ class Collecting(ModelFiles):
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        env = masking.with_masks_in_info(env)
+        if isinstance(env, gym.Env) and has_discrete_actions(env.action_space) and masking.are_supported(env):
+            env = masking.ActionMasksInInfo(env)
         return OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
 
     def predict(
@@ -148,7 +163,8 @@ class Collecting(ModelFiles):
         """
         if action_masks is None:
             return super().predict(observation, state, episode_start, deterministic)
-        masking.check(action_masks, self.head.mask_sizes, self.action_space)
+        if not self.head.mask_sizes:  # SB3's own policy for Box would not know the argument
+            masking.check(action_masks, self.head.mask_sizes, self.action_space)
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)  # type: ignore[call-arg]
 
     def _masks_now(self) -> np.ndarray | None:
@@ -203,7 +219,7 @@ class Collecting(ModelFiles):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        self._masked = self._environment_has_masks()
+        self._masked = None
         self._fit_replay_buffer_to_environment()
         kept = self.optimize_memory_usage
         if isinstance(self.replay_buffer, DeviceReplayBuffer):

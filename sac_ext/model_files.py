@@ -33,6 +33,7 @@ RESOLVED = (
     "_update",
     "_run_step",
     "_action_masks",
+    "_masked",
     "_log_bounds",
     "_component_maxima",
     "_target_entropy",

@@ -15,6 +15,8 @@ from torch import nn
 
 from sac_ext.components import ActionCode, Components, draw
 
+ROWS_AT_ONCE = 16_384  # through a critic's hidden layers, which bounds the memory that a step takes
+
 
 class CategoricalActor(BasePolicy):
     """
@@ -189,15 +191,20 @@ class JointInputCritic(ContinuousCritic):
         :param positions: ``(R,)`` flat positions of the values to put in, each in its component
         :return: ``(C, B, R)``
         """
-        one_hot, replaced = self.components.one_hot(index), self.components.flat_positions(index)
-        replaced = replaced[:, self.components.component[positions]]  # (B, R)
+        one_hot, taken = self.components.one_hot(index), self.components.flat_positions(index)
+        at_once = max(1, ROWS_AT_ONCE // len(features))
         values = []
         for q_network in self.q_networks:
             first, *rest = q_network.children()
             assert isinstance(first, nn.Linear)
             columns = first.weight[:, features.shape[1] :].T  # (S, H)
-            outputs = first(th.cat([features, one_hot], dim=1))[:, None] + columns[positions] - columns[replaced]
-            for layer in rest:
-                outputs = layer(outputs)
-            values.append(outputs.squeeze(-1))
+            of_index = first(th.cat([features, one_hot], dim=1))[:, None]  # (B, 1, H)
+            parts = []
+            for some in th.split(positions, at_once):
+                replaced = taken[:, self.components.component[some]]  # (B, at_once)
+                outputs = of_index + columns[some] - columns[replaced]
+                for layer in rest:
+                    outputs = layer(outputs)
+                parts.append(outputs.squeeze(-1))
+            values.append(th.cat(parts, dim=1))
         return th.stack(values)

@@ -345,10 +345,10 @@ class SoftAC(EntCoef):
 
         :param gradient_steps: number of steps
         :param batch_size: transitions per step
-        :raises ValueError: if the replay buffer holds NaN (looked for on the CPU), or a schedule or target given as a
-            function leaves its range; no step is taken with it
+        :raises ValueError: if the replay buffer holds NaN (looked for on the CPU) or lacks what is needed of it, or a
+            schedule or target given as a function leaves its range; no step is taken with it
         """
-        self.check_entropies_are_kept()
+        self.check_notes_are_kept()
         self.policy.set_training_mode(True)
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()

@@ -100,7 +100,7 @@ class Temperature:
         parsed = parse_ent_coef(ent_coef, defaults.initial_ent_coef)
         if isinstance(parsed, LearnedEntCoef):
             self.initial_values = [parsed.initial_value] * n_coefs
-            self._set_bounds(ent_coef, defaults.ent_coef_bounds if ent_coef_bounds is None else ent_coef_bounds)
+            self._set_bounds(ent_coef, ent_coef_bounds)
             return
         if ent_coef_bounds is not None:
             raise ValueError(
@@ -268,6 +268,9 @@ class Temperature:
                     )
 
     def _set_bounds(self, ent_coef: Any, ent_coef_bounds: Any) -> None:
+        name = "ent_coef_bounds"
+        if ent_coef_bounds is None:
+            name, ent_coef_bounds = "the default ent_coef_bounds", self._defaults.ent_coef_bounds
         if ent_coef_bounds is None:
             return
         pairs = self._pairs(ent_coef_bounds)
@@ -278,8 +281,8 @@ class Temperature:
         for value, (low, high) in zip(self.initial_values, pairs, strict=True):
             if not low <= value <= high:
                 raise ValueError(
-                    f"ent_coef={ent_coef!r} starts at {value:g}, outside of ent_coef_bounds ({low:g}, {high:g}): start "
-                    "it inside, or give ent_coef='auto'"
+                    f"ent_coef={ent_coef!r} starts at {value:g}, outside of {name} ({low:g}, {high:g}): start it "
+                    "inside, give other ent_coef_bounds, or ent_coef='auto'"
                 )
         self.log_bounds = [(math.log(low) if low > 0 else -math.inf, math.log(high)) for low, high in pairs]
 

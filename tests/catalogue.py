@@ -84,7 +84,8 @@ class MaskedEnv(RandomEnv):
         return self._reached(obs), info
 
     def action_masks(self) -> np.ndarray:
-        mask = masks_at(self.obs[None], self.action_space)[0]
+        obs = self.obs["vector"] if isinstance(self.obs, dict) else self.obs
+        mask = masks_at(obs[None], self.action_space)[0]
         return mask & (not self.over)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
@@ -107,12 +108,14 @@ def sizes_and_starts(space: spaces.Space) -> tuple[list[int], list[int]]:
 
 def masks_at(observations: np.ndarray, space: spaces.Space) -> np.ndarray:
     """
-    :param observations: ``(B, 3)``
+    :param observations: ``(B, ...)``, whose first number counts
     :return: ``(B, S)`` about half of the values, at least one per component
     """
     sizes, _ = sizes_and_starts(space)
     firsts = np.cumsum([0, *sizes[:-1]])
-    numbers = np.sin(1000 * observations[:, :1].astype(np.float64) * np.arange(1, 1 + sum(sizes)))
+    numbers = np.sin(
+        1000 * observations.reshape(len(observations), -1)[:, :1].astype(np.float64) * np.arange(1, 1 + sum(sizes))
+    )
     masks = numbers > 0
     for first, size in zip(firsts, sizes, strict=True):
         best = first + numbers[:, first : first + size].argmax(axis=1)

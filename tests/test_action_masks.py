@@ -16,13 +16,24 @@ from sb3_contrib.common.maskable.evaluation import evaluate_policy
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 from torch.testing import assert_close
 
 from sac_ext import ActionMasksInInfo, SoftAC, losses
 from sac_ext.execution import compiled
 from sac_ext.heads import make_head
-from tests.catalogue import ACTIONS, CRITICS, DISCRETE, FACTORED, SMALL, MaskedEnv, RandomEnv, masks_at
+from tests.catalogue import (
+    ACTIONS,
+    CRITICS,
+    DISCRETE,
+    FACTORED,
+    OBSERVATIONS,
+    SMALL,
+    MaskedEnv,
+    RandomEnv,
+    masks_at,
+    small_networks,
+)
 from tests.compare import td_target
 from tests.modes import assert_close_models, ready, train
 
@@ -94,6 +105,19 @@ def test_masks_are_those_of_the_observations(n_steps: int, options: dict[str, An
     assert batch.action_masks.numpy()[np.arange(400), taken].all()
 
 
+@pytest.mark.parametrize("observations", ["image", "dict", "normalised vector"])
+def test_masks_beside_other_observations(observations: str) -> None:
+    name = observations.split()[-1]
+    env = DummyVecEnv([lambda: Monitor(ActionMasksInInfo(MaskedEnv(name, "multidiscrete")))] * 2)
+    if observations != name:
+        env = VecNormalize(env)
+    model = SoftAC(OBSERVATIONS[name][1], env, **FAST | {"policy_kwargs": small_networks(name)}).learn(90)
+    assert model._n_updates > 0
+    batch = model.replay_buffer.sample(100)  # observations are as the environment gave them
+    obs = batch.observations["vector"] if name == "dict" else batch.observations
+    np.testing.assert_array_equal(batch.action_masks, masks_at(obs.numpy(), ACTIONS["multidiscrete"]))
+
+
 def test_an_episode_cut_off_without_its_last_masks_counts_as_terminated() -> None:
     model = SoftAC("MlpPolicy", vectorised("discrete", wrapped=False), **FAST)
     with pytest.warns(UserWarning, match="masks of its last observation are not known.*ActionMasksInInfo") as warned:
@@ -157,6 +181,21 @@ def test_a_time_limit_where_no_action_is_left_counts_as_terminated() -> None:
     model = SoftAC("MlpPolicy", Stuck(), **FAST).learn(60)
     batch = model.replay_buffer.sample(300)
     assert th.equal(batch.dones == 1, batch.next_observations == 6)
+
+
+def test_a_time_limit_where_one_component_has_no_value_left_counts_as_terminated() -> None:
+    class Stuck(RandomEnv):
+        def action_masks(self) -> np.ndarray:
+            return np.array([True] * 3 + [self.step_count < 7] * 2)
+
+        def step(self, action: Any) -> Any:
+            obs, reward, _, _, info = super().step(action)
+            return obs, reward, False, self.step_count == 7, info
+
+    model = SoftAC("MlpPolicy", Stuck(actions="multidiscrete"), **FAST).learn(70)
+    storage = model.replay_buffer.storage
+    assert storage.stored("dones")[:70].sum() == 10
+    assert not storage.stored("timeouts")[:70].any()
 
 
 def test_masks_are_not_asked_for_at_the_end_of_a_game() -> None:
@@ -389,6 +428,42 @@ def test_a_component_without_a_value_is_named() -> None:
         model.predict(np.zeros((2, 3), dtype=np.float32), action_masks=masks)
 
 
+@pytest.mark.parametrize("parts", [(np.ones(3), np.ones(2)), [[1, 1, 1], [1, 1]]], ids=["arrays", "lists"])
+def test_masks_of_each_component_apart(parts: Any) -> None:
+    """As Gymnasium's spaces take them."""
+    model = SoftAC("MlpPolicy", RandomEnv(actions="multidiscrete"), policy_kwargs=SMALL)
+    match = r"must have shape \(5,\) for MultiDiscrete.*got parts of \[3, 2\] values: np.concatenate"
+    with pytest.raises(ValueError, match=match):
+        model.predict(np.zeros(3, dtype=np.float32), action_masks=parts)
+
+
+def test_masks_of_different_lengths_in_several_environments() -> None:
+    makes = [
+        lambda n=n: ActionMasker(RandomEnv(actions="discrete"), lambda env: np.ones(n, dtype=bool)) for n in (4, 3)
+    ]
+    with pytest.raises(ValueError, match=r"must have shape \(4,\) .*got parts of \[4, 3\] values"):
+        SoftAC("MlpPolicy", DummyVecEnv(makes), **FAST).learn(10)
+
+
+def test_masks_that_may_not_be_written_to() -> None:
+    mask = np.array([False, True, False, False])
+    mask.flags.writeable = False
+    model = SoftAC("MlpPolicy", ActionMasker(RandomEnv(actions="discrete"), lambda env: mask), **FAST).learn(60)
+    action, _ = model.predict(np.zeros(3, dtype=np.float32), action_masks=mask)
+    assert action == 1
+
+
+def test_a_method_of_that_name_on_whole_numbers_is_not_called() -> None:
+    class Other(RandomEnv):
+        def action_masks(self) -> None:
+            raise AssertionError
+
+    env = Other()
+    env.action_space = spaces.Box(0, 3, (2,), np.int64)
+    assert SoftAC._wrap_env(env).env_is_wrapped(ActionMasksInInfo) == [False]
+    assert SoftAC._wrap_env(MaskedEnv(actions="discrete")).env_is_wrapped(ActionMasksInInfo) == [True]
+
+
 def test_masks_on_box() -> None:
     model = SoftAC("MlpPolicy", RandomEnv(), policy_kwargs=SMALL)
     with pytest.raises(ValueError, match=r"actions of Box.* cannot be masked"):
@@ -407,6 +482,18 @@ def test_as_many_masks_as_observations() -> None:
 def test_other_replay_buffers_are_refused() -> None:
     with pytest.raises(ValueError, match="a ReplayBuffer with 0 transitions, does not keep action masks"):
         masked("discrete", replay_buffer_class=ReplayBuffer)
+
+
+def test_gradient_steps_on_transitions_without_the_masks_that_the_environment_has(tmp_path: Any) -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), **FAST).learn(20)
+    model.train(1, 16)
+    model.save_replay_buffer(tmp_path / "buffer")
+    model.set_env(MaskedEnv(actions="discrete"))
+    other = masked("discrete")
+    other.load_replay_buffer(tmp_path / "buffer")
+    for each in (model, other):
+        with pytest.raises(ValueError, match="DeviceReplayBuffer with 20 transitions, does not keep action masks"):
+            each.train(1, 16)
 
 
 def test_going_on_in_other_environments() -> None:

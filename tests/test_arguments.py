@@ -138,6 +138,13 @@ def test_values_out_of_range(kwargs: dict[str, Any], message: str) -> None:
         make(**kwargs)
 
 
+def test_a_start_outside_of_the_bounds_that_discrete_actions_have_by_default() -> None:
+    with pytest.raises(
+        ValueError, match=r"'auto_20' starts at 20, outside of the default ent_coef_bounds \(0.0001, 10\)"
+    ):
+        SoftAC("MlpPolicy", RandomEnv(actions="discrete"), ent_coef="auto_20")
+
+
 @pytest.mark.parametrize(
     "kwargs",
     [

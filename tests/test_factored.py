@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from functools import partial
 from typing import Any
 
@@ -13,6 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from sac_ext import SoftAC
 from sac_ext.heads import make_head
@@ -217,24 +220,42 @@ def test_the_value_estimated_from_some_components_is_that_of_all() -> None:
 def test_how_many_rows_go_through_the_critics_at_once_makes_no_difference(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, obs = model_of(MIXED, "local"), th.randn(5, 3)
-    widths, original = [], model.critic.with_one_changed
-
-    def seen(features: th.Tensor, index: th.Tensor, positions: th.Tensor) -> th.Tensor:
-        widths.append(len(features) * len(positions))
-        return original(features, index, positions)
-
-    results = []
+    model, obs = model_of(MIXED, "local", net_arch=(16, 8)), th.randn(5, 3)
+    second_layer, rows_seen, results = model.critic.q_networks[0][2], [], []
+    second_layer.register_forward_hook(lambda layer, inputs, outputs: rows_seen.append(outputs[..., 0].numel()))
     for rows in (16_384, at_once):
-        monkeypatch.setattr("sac_ext.heads.categorical.ROWS_AT_ONCE", rows)
-        monkeypatch.setattr(model.critic, "with_one_changed", seen)
-        widths.clear()
+        monkeypatch.setattr("sac_ext.networks.ROWS_AT_ONCE", rows)
+        rows_seen.clear()
         th.manual_seed(0)
         pi = model.head.pi(model.actor, obs)
         results.append(model.head.expected_q(pi, model.critic, obs, lambda q: q.mean(dim=0)))
     assert_close(*results)
-    assert max(widths) <= max(at_once, 5)
-    assert sum(widths) == 5 * 9
+    assert max(rows_seen) <= max(at_once, 5)
+    assert sum(rows_seen) == 5 * 9
+
+
+def floating_point_operations(n_components: int, options: dict[str, Any]) -> int:
+    """Of the matrix products of a gradient step with 32 transitions."""
+    model = model_of(spaces.MultiDiscrete([8] * n_components), net_arch=(32, 32), **options)
+    for _ in range(40):
+        obs, action = np.zeros((1, 3), dtype=np.float32), model.action_space.sample()[None]
+        model.replay_buffer.add(obs, obs, action, np.zeros(1), np.zeros(1), [{}])
+    model.train(1, 32)
+    with FlopCounterMode(display=False) as counter:
+        model.train(1, 32)
+    return int(counter.get_total_flops())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"critic": "local"}, {"critic": "local", "local_components": 2}, {"critic": "additive"}],
+    ids=["local", "local of two", "additive"],
+)
+def test_the_work_grows_linearly_with_the_components(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    """Also where they go through the critics in many parts."""
+    monkeypatch.setattr("sac_ext.networks.ROWS_AT_ONCE", 256)
+    at_8, at_16, at_32 = (floating_point_operations(n, options) for n in (8, 16, 32))
+    assert at_32 - at_16 == 2 * (at_16 - at_8) > 0
 
 
 def test_the_additive_critic_is_a_sum() -> None:
@@ -346,6 +367,38 @@ def test_large_spaces_train(space: spaces.Space, options: dict[str, Any]) -> Non
     model.learn(30)
     assert all(th.isfinite(value).all() for value in model.policy.state_dict().values())
     assert model.head.max_entropy == pytest.approx(16 * math.log(8) if space is LARGE[0] else 64 * math.log(2))
+
+
+MEMORY_SCRIPT = """
+import resource, sys
+import gymnasium as gym, numpy as np, torch as th
+from gymnasium import spaces
+from sac_ext import SoftAC
+
+th.set_num_threads(1)
+
+class Large(gym.Env):
+    observation_space = spaces.Box(-1, 1, (17,), np.float32)
+    action_space = {"MultiDiscrete": spaces.MultiDiscrete([8] * 16), "MultiBinary": spaces.MultiBinary(64)}[sys.argv[1]]
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(17, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(17, np.float32), 0.0, False, False, {}
+
+SoftAC("MlpPolicy", Large(), device="cpu", learning_starts=20).learn(25)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of the peak is another one elsewhere")
+@pytest.mark.parametrize("space", ["MultiDiscrete", "MultiBinary"])
+def test_large_spaces_train_within_2_gb(space: str) -> None:
+    """At the defaults, the replay buffer of a million transitions included as far as it is filled."""
+    command = [sys.executable, "-c", MEMORY_SCRIPT, space]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 2 * 2**20  # kB
 
 
 IDENTITY = {"multidiscrete": spaces.MultiDiscrete([3, 3]), "multibinary": spaces.MultiBinary(4)}

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sac_ext import SoftAC, losses, metrics
 from sac_ext.torch_settings import unvalidated_distributions
 from tests.catalogue import ACTIONS, SMALL, RandomEnv
-from tests.compare import assert_equal
+from tests.compare import assert_equal, td_target
 
 
 def ready(actions: str = "box", **kwargs: Any) -> SoftAC:
@@ -179,6 +179,20 @@ def test_the_target_asks_the_current_policy_and_not_the_replayed_action(
     assert th.equal(expected, permuted)
     rewards = captured_targets(monkeypatch, ready(actions), lambda batch: batch._replace(rewards=batch.rewards.flip(0)))
     assert not th.equal(expected, rewards)
+
+
+@pytest.mark.parametrize("how_random", [0.0, 1.0, 10.0])
+def test_the_target_is_the_expectation_of_the_current_policy(how_random: float) -> None:
+    """From a uniform to a nearly deterministic one: expected SARSA with the entropy of it."""
+    model, ent_coef = ready("discrete", critic_reduction="min", entropy_in_critic=1.0, gamma=0.9), th.tensor(0.3)
+    batch = model.replay_buffer.sample(16)
+    with th.no_grad():
+        model.actor.logits.weight.copy_(how_random * th.randn_like(model.actor.logits.weight))
+        log_probs = model.actor.action_logits(batch.next_observations).log_softmax(dim=1)
+        q_values = th.stack(model.critic_target(batch.next_observations)).min(dim=0).values
+    value = (log_probs.exp() * (q_values - ent_coef * log_probs)).sum(dim=1)
+    expected = batch.rewards[:, 0] + 0.9 * (1 - batch.dones[:, 0]) * value
+    assert_close(td_target(model, batch, ent_coef), expected)
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete"])

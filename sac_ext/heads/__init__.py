@@ -6,6 +6,6 @@ one subclass and one registration with :func:`~sac_ext.heads.make.make_head`.
 """
 
 from sac_ext.heads.base import ActionHead, Defaults
-from sac_ext.heads.make import HEAD_OPTIONS, make_head
+from sac_ext.heads.make import HEAD_OPTIONS, has_discrete_actions, make_head
 
-__all__ = ["HEAD_OPTIONS", "ActionHead", "Defaults", "make_head"]
+__all__ = ["HEAD_OPTIONS", "ActionHead", "Defaults", "has_discrete_actions", "make_head"]

@@ -21,8 +21,6 @@ from sac_ext.components import ActionCode, JointCode, draw
 from sac_ext.heads.base import ActionDistribution, ActionHead, Defaults, Reduce
 from sac_ext.networks import CategoricalActor, CategoricalCritic, JointInputCritic
 
-ROWS_AT_ONCE = 16_384  # through a critic, which bounds the memory that a step takes
-
 
 @dataclass
 class CategoricalActions(ActionDistribution):
@@ -201,11 +199,10 @@ class LocalHead(CategoricalHead):
         components = self.code.components
         index, features = draw(pi.log_probs), critic.features(obs)
         rows, places, positions = self._alternatives()
-        at_once = max(1, ROWS_AT_ONCE // len(features))
         with th.no_grad():
-            q_values = [reduce(critic.with_one_changed(features, index, some)) for some in th.split(positions, at_once)]
+            q_values = reduce(critic.with_one_changed(features, index, positions))  # (B, R)
         probs = pi.probs[:, rows, places] * components.exists[rows, places]  # (B, R)
-        terms = probs * th.cat(q_values, dim=1)  # (B, R); the sum over each component is an estimate of E[Q]
+        terms = probs * q_values  # the sum over each component is an estimate of E[Q]
         estimates = terms.sum(dim=1)
         n_summed = self.local_components or components.n_components
         # the value of their mean, and the gradient of the sum over all components

@@ -18,6 +18,11 @@ JOINT_AT_MOST = 65_536
 HEAD_OPTIONS = ("critic", "local_components")
 
 
+def has_discrete_actions(space: spaces.Space[Any]) -> bool:
+    """:return: whether its actions are made of numbered values, of which an environment may mask some"""
+    return isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
+
+
 @singledispatch
 def make_head(space: spaces.Space[Any], critic: str | None = None, local_components: int | None = None) -> ActionHead:
     """
