@@ -68,8 +68,8 @@ class Chain(gym.Env[np.ndarray, np.ndarray]):
 
 class Board(gym.Env[np.ndarray, int]):
     """
-    A board of 19 by 19 points that is nearly full, and a pass: 362 actions, of which about 20 are legal. Each free
-    point shows what a stone there is worth; it is taken afterwards. Passing is worth nothing.
+    A board of 19 by 19 points that is nearly full, and a pass: 362 actions, of which at most 21 are legal. Each free
+    point shows what a stone there is worth; it is taken afterwards. Passing is worth nothing. All moves are counted.
 
     :param size: of the board
     :param n_free: free points at the start
@@ -81,6 +81,7 @@ class Board(gym.Env[np.ndarray, int]):
         self.n_points, self.n_free, self.moves, self.allow_illegal = size * size, n_free, moves, allow_illegal
         self.action_space = spaces.Discrete(self.n_points + 1)
         self.observation_space = spaces.Box(-1, 1, (self.n_points,), np.float32)
+        self.n_moves = self.n_illegal = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
@@ -97,6 +98,8 @@ class Board(gym.Env[np.ndarray, int]):
         legal = self.action_masks()[action]
         if not legal and not self.allow_illegal:
             raise ValueError(f"point {action} is taken")
+        self.n_moves += 1
+        self.n_illegal += not legal
         reward = 0.0
         if legal and action < self.n_points:
             reward, self.board[action] = float(self.board[action]), -1

@@ -84,7 +84,16 @@ def without_future(**kwargs: Any) -> dict[str, Any]:
     return {"learning_rate": 3e-3, "gamma": 0.0, "batch_size": 64, "train_freq": 2, **kwargs}
 
 
-# task: (environment, best possible return of an episode, steps, arguments of SoftAC)
+BEST_ON_THE_BOARD = round(sum(k / 21 for k in range(11, 21)), 2)  # the mean of the ten largest of 20 uniform numbers
+ON_THE_BOARD: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "gamma": 0.9,
+    "batch_size": 128,
+    "train_freq": 2,
+    "target_entropy": "fraction:0.2",
+}
+
+# task: (environment, mean return of the best policy, steps, arguments of SoftAC)
 TASKS: dict[str, tuple[Any, float, int, dict[str, Any]]] = {
     "identity MultiDiscrete([3, 3])": (partial(identity, "MultiDiscrete([3, 3])"), 100, 3000, without_future()),
     "identity MultiBinary(4)": (partial(identity, "MultiBinary(4)"), 100, 3000, without_future()),
@@ -95,14 +104,11 @@ TASKS: dict[str, tuple[Any, float, int, dict[str, Any]]] = {
         40_000,
         without_future(learning_rate="lin_1e-3", batch_size=128, train_freq=4, gradient_steps=2),
     ),
-    "board": (Board, 10, 20_000, without_future(learning_rate=1e-3, batch_size=128, target_entropy="fraction:0.2")),
-    "board without masks": (
-        BoardWithoutMasks,
-        10,
-        20_000,
-        without_future(learning_rate=1e-3, batch_size=128, target_entropy="fraction:0.2"),
-    ),
+    "board": (Board, BEST_ON_THE_BOARD, 10_000, ON_THE_BOARD),
+    "board without masks": (BoardWithoutMasks, BEST_ON_THE_BOARD, 10_000, ON_THE_BOARD),
 }
+PPO_LEARNING_RATES = {"chain": 1e-3, "board": 1e-3} | dict.fromkeys(("sum", *(f"identity {k}" for k in IDENTITY)), 3e-3)
+"""As SoftAC's at the start. The rest of PPO is SB3's, but for networks, the discount factor and shorter rollouts."""
 LEARNERS = {
     "identity MultiDiscrete([3, 3])": ["joint", "local", "additive", "PPO"],
     "identity MultiBinary(4)": ["joint", "local", "additive", "PPO"],
@@ -114,7 +120,7 @@ LEARNERS = {
 
 
 def learn(task: str, learner: str, seed: int) -> dict[str, Any]:
-    """Mean return of 20 deterministic episodes, and the share of legal moves on the board."""
+    """Mean return of 20 deterministic episodes; on the board also the share of legal moves."""
     from sb3_contrib import MaskablePPO
     from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
     from stable_baselines3 import PPO
@@ -127,32 +133,30 @@ def learn(task: str, learner: str, seed: int) -> dict[str, Any]:
     env = make_vec_env(make_env, seed=seed)
     evaluation = make_vec_env(make_env, seed=seed + EVALUATION_SEED_OFFSET)
     evaluate = evaluate_masked if task == "board" else evaluate_policy
+    networks: dict[str, Any] = {"net_arch": [128, 128]}
     if learner in ("PPO", "MaskablePPO"):
         chosen: Any = {"PPO": PPO, "MaskablePPO": MaskablePPO}[learner]
-        shared = {"gamma": arguments["gamma"], "learning_rate": 3e-3, "n_steps": 256}
-        model = chosen("MlpPolicy", env, seed=seed, device="cpu", **shared)
+        shared = {"gamma": arguments["gamma"], "learning_rate": PPO_LEARNING_RATES[task], "n_steps": 256}
+        model = chosen("MlpPolicy", env, seed=seed, device="cpu", policy_kwargs=networks, **shared)
     else:
-        model = SoftAC(
-            "MlpPolicy",
-            env,
-            seed=seed,
-            device="cpu",
-            policy_kwargs={"critic": learner, "net_arch": [128, 128]},
-            **arguments,
-        )
+        networks["critic"] = learner
+        model = SoftAC("MlpPolicy", env, seed=seed, device="cpu", policy_kwargs=networks, **arguments)
     start = time.perf_counter()
-    model.learn(steps)
+    model.learn(steps, log_interval=None)  # what was logged last is left there
     seconds = time.perf_counter() - start
     score, _ = evaluate(model, evaluation, n_eval_episodes=20)
     result = {"score": round(float(score), 2), "best": best, "steps": steps, "seconds": round(seconds, 1)}
-    if learner not in ("PPO", "MaskablePPO"):
-        names = ("train/entropy", "train/target_entropy", "train/ent_coef")
-        result |= {
-            name: round(float(model.logger.name_to_value[name]), 4)
-            for name in names
-            if name in model.logger.name_to_value
-        }
+    if task.startswith("board"):
+        result |= {"legal_in_training": _legal(env), "legal_in_evaluation": _legal(evaluation)}
+    logged = model.logger.name_to_value
+    names = [f"train/{name}" for name in ("entropy", "target_entropy", "ent_coef")]
+    result |= {name: round(float(logged[name]), 4) for name in names if name in logged}
     return result | {"versions": versions()}
+
+
+def _legal(env: Any) -> float:
+    """:return: the share of all moves so far"""
+    return round(1 - env.get_attr("n_illegal")[0] / env.get_attr("n_moves")[0], 4)
 
 
 def main() -> None:
