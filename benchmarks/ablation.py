@@ -4,9 +4,9 @@ Which defaults make SoftAC learn on discrete actions? One option is changed at a
     python benchmarks/ablation.py --round second --worker 0/2 &
     python benchmarks/ablation.py --round second --worker 1/2
 
-Runs that the results have already are skipped, so an interrupted one goes on by the same command. All share the
-hyperparameters below, and small networks. The first two rounds are short and find out what is worth the ten seeds of
-the last one. Table: ``python benchmarks/ablation_table.py --round second``.
+Runs that the results have already, with the same options, are skipped, so an interrupted one goes on by the same
+command. All share the hyperparameters below, and small networks. The first two rounds are short and find out what is
+worth the ten seeds of the last one. Table: ``python benchmarks/ablation_table.py --round second``.
 """
 
 import argparse
@@ -106,23 +106,34 @@ ROUNDS = {
 }
 
 
-def run(round_: Round, env: str, variant: str, seed: int, steps: int, episodes: int) -> dict[str, Any]:
+NETWORKS = {"net_arch": [64, 64]}
+
+
+def options_of(round_: Round, env: str, variant: str) -> dict[str, Any]:
+    """:return: arguments of SoftAC, and of its networks"""
+    options = SHARED | {"learning_rate": RATES[env]} | round_.centre | round_.variants[variant] | NETWORKS
+    return options | round_.lunar_lander if env == "LunarLander-v3" else options
+
+
+def job(round_: Round, env: str, variant: str, seed: int) -> dict[str, Any]:
+    """:return: what a result is of"""
+    options = options_of(round_, env, variant)
+    return {"env": env, "variant": variant, "seed": seed, "steps": round_.steps[env], "options": options}
+
+
+def run(env: str, seed: int, steps: int, options: dict[str, Any], episodes: int) -> dict[str, Any]:
     from stable_baselines3.common.env_util import make_vec_env
 
     from sac_ext import SoftAC
 
-    options = SHARED | {"learning_rate": RATES[env]} | round_.centre | round_.variants[variant]
-    if env == "LunarLander-v3":
-        options |= round_.lunar_lander
+    arguments = {name: value for name, value in options.items() if name not in NETWORKS}
 
     def make() -> SoftAC:
-        networks = {"net_arch": [64, 64]}
         modes = {"device": "cpu", "execution": "compile"}
         environment = make_vec_env(env, seed=seed)
-        return SoftAC("MlpPolicy", environment, seed=seed, policy_kwargs=networks, **modes, **options)
+        return SoftAC("MlpPolicy", environment, seed=seed, policy_kwargs=dict(NETWORKS), **modes, **arguments)
 
-    result = train_and_evaluate(make, env, steps, seed, episodes)
-    return result | {"options": options | {"net_arch": [64, 64]}, "versions": versions()}
+    return train_and_evaluate(make, env, steps, seed, episodes) | {"versions": versions()}
 
 
 def main() -> None:
@@ -143,15 +154,15 @@ def main() -> None:
     check_environments(options.envs)
     out = RESULTS / f"ablation-{options.round}.jsonl"
     jobs = [
-        {"env": env, "variant": variant, "seed": seed, "steps": round_.steps[env]}
+        job(round_, env, variant, seed)
         for seed in options.seeds or round_.seeds
         for variant in options.variants or round_.variants
         for env in options.envs
     ]
-    for job in missing(out, jobs, options.worker):
-        result = run(round_, **job, episodes=options.episodes)
-        append(out, job | result)
-        print(job, result["iqm"], f"{result['seconds']} s", flush=True)
+    for each in missing(out, jobs, options.worker):
+        result = run(each["env"], each["seed"], each["steps"], each["options"], options.episodes)
+        append(out, each | result)
+        print(each["env"], each["variant"], each["seed"], result["iqm"], f"{result['seconds']} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@ The table of benchmarks/ablation.py, as Markdown: python benchmarks/ablation_tab
 
 Interquartile means of each run's deterministic episodes, averaged over seeds; intervals are 95 % bootstrap percentile
 intervals over seeds, stratified by environment for the normalised score. That is 0 for what random actions reach, 1 for
-what counts as solved, and at most 1.
+what counts as solved, and at most 1. The last column is how far its mean over the environments is from the one of the
+round's first variant, with the interval of this difference. Intervals of two seeds mean little.
 """
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ablation import ROUNDS
+from ablation import ROUNDS, job
 from runs import RESULTS, read
 from scipy.stats import bootstrap
 
@@ -22,15 +24,22 @@ def normalised(env: str, scores: np.ndarray) -> np.ndarray:
     return ((scores - low) / (high - low)).clip(0, 1)
 
 
-def interval(samples: list[np.ndarray]) -> tuple[float, float] | None:
-    """:return: of the mean of the samples' means, or None where a sample has one value"""
-    if min(map(len, samples)) < 2:
+def interval(samples: list[np.ndarray], others: Sequence[np.ndarray] = ()) -> tuple[float, float] | None:
+    """
+    :param samples: of each environment
+    :param others: the same of another variant, or nothing
+    :return: of the mean of the samples' means, less that of the others'; None where a sample has one value
+    """
+    parts = [*samples, *others]
+    if min(map(len, parts)) < 2:
         return None
 
-    def mean_of_means(*parts: np.ndarray, axis: int = -1) -> Any:
-        return np.mean([part.mean(axis=axis) for part in parts], axis=0)
+    def difference(*parts: np.ndarray, axis: int = -1) -> Any:
+        means = [part.mean(axis=axis) for part in parts]
+        result = np.mean(means[: len(samples)], axis=0)
+        return result - np.mean(means[len(samples) :], axis=0) if others else result
 
-    result = bootstrap(samples, mean_of_means, n_resamples=5000, method="percentile", rng=0, vectorized=True)
+    result = bootstrap(parts, difference, n_resamples=5000, method="percentile", rng=0, vectorized=True)
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
@@ -46,24 +55,36 @@ def main() -> None:
     round_ = ROUNDS[options.round]
     lines = read(RESULTS / f"ablation-{options.round}.jsonl")
     envs = list(round_.steps)
-    rows = []
+    found: dict[str, dict[str, np.ndarray]] = {}
     for variant in round_.variants:
-        scores = {
-            env: np.array([line["iqm"] for line in lines if (line["variant"], line["env"]) == (variant, env)])
+        of_envs = {
+            env: np.array(
+                [
+                    line["iqm"]
+                    for line in lines
+                    if line["seed"] in round_.seeds and job(round_, env, variant, line["seed"]).items() <= line.items()
+                ]
+            )
             for env in envs
         }
-        if not all(len(values) for values in scores.values()):
-            continue
-        shares = [normalised(env, values) for env, values in scores.items()]
-        total = float(np.mean([part.mean() for part in shares]))
-        cells = [cell(float(values.mean()), interval([values]), 0) for values in scores.values()]
-        seeds = "/".join(str(len(values)) for values in scores.values())
-        rows.append((total, [variant, *cells, cell(total, interval(shares), 2), seeds]))
+        if all(len(values) for values in of_envs.values()):
+            found[variant] = of_envs
+    shares = {
+        variant: [normalised(env, values) for env, values in of_envs.items()] for variant, of_envs in found.items()
+    }
+    totals = {variant: float(np.mean([part.mean() for part in parts])) for variant, parts in shares.items()}
+    first = next(iter(round_.variants))
     steps = [f"{env}, {round_.steps[env] // 1000}k" for env in envs]
-    print("| variant | " + " | ".join(steps) + " | normalised | seeds |")
-    print("|" + " --- |" * (len(envs) + 3))
-    for _, row in sorted(rows, key=lambda each: -each[0]):
-        print("| " + " | ".join(row) + " |")
+    print("| variant | " + " | ".join(steps) + f" | normalised | less that of {first} | seeds |")
+    print("|" + " --- |" * (len(envs) + 4))
+    for variant in sorted(found, key=lambda variant: -totals[variant]):
+        cells = [cell(float(values.mean()), interval([values]), 0) for values in found[variant].values()]
+        cells.append(cell(totals[variant], interval(shares[variant]), 2))
+        others = shares.get(first, [])
+        is_first = variant == first or not others
+        cells.append("" if is_first else cell(totals[variant] - totals[first], interval(shares[variant], others), 2))
+        cells.append("/".join(str(len(values)) for values in found[variant].values()))
+        print("| " + " | ".join([variant, *cells]) + " |")
 
 
 if __name__ == "__main__":

@@ -5,22 +5,22 @@ rl-baselines3-zoo's parameters, TD3 and DDPG with the learning rate and networks
 
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from runs import our_config, zoo_entry
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
+
+from sac_ext.tuning.entries import arguments_of, load_entry, our_config
 
 Make = Callable[[str, int], BaseAlgorithm]
 """From an environment's name and a seed to an algorithm, with its environment."""
 
 
 def our_entry(env_id: str) -> dict[str, Any]:
-    _, arguments = zoo_entry(our_config(), env_id)
-    return arguments
+    return arguments_of(load_entry(our_config(), env_id))
 
 
 def soft_ac(env_id: str, seed: int, **changes: Any) -> BaseAlgorithm:
@@ -52,10 +52,10 @@ def of_the_zoo(name: str) -> Make:
     def make(env_id: str, seed: int) -> BaseAlgorithm:
         import stable_baselines3
 
-        config = yaml.safe_load((files("rl_zoo3") / "hyperparams" / f"{name.lower()}.yml").read_text())
-        _, arguments = zoo_entry(config, env_id)
-        env = make_vec_env(env_id, seed=seed, n_envs=arguments.pop("n_envs", 1))
-        if arguments.pop("normalize", False):
+        entry = load_entry(Path(str(files("rl_zoo3") / "hyperparams" / f"{name.lower()}.yml")), env_id)
+        arguments = arguments_of(entry)
+        env = make_vec_env(env_id, seed=seed, n_envs=entry.get("n_envs", 1))
+        if entry.get("normalize", False):
             env = VecNormalize(env, gamma=arguments["gamma"])
         algorithm: type[BaseAlgorithm] = getattr(stable_baselines3, name)
         return algorithm(env=env, seed=seed, device="cpu", **_with_schedules(arguments))
@@ -120,6 +120,7 @@ def _with_schedules(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: parsed(value) for name, value in arguments.items()}
 
 
+WITH_OUR_ENTRY = ("SoftAC", "SoftAC, constant target", "SoftAC without entropy", "SAC")
 DISCRETE: dict[str, Make] = {
     "SoftAC": soft_ac,
     "SoftAC, constant target": constant_target,

@@ -15,7 +15,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-from runs import RESULTS, add_worker_options, append, missing, our_config, pin, versions, zoo_entry
+from contenders import our_entry
+from runs import RESULTS, add_worker_options, append, missing, pin, versions
 
 STEPS = {"CartPole-v1": 20_000, "Pendulum-v1": 10_000}
 # constant, so that schedules are followed to their ends; with the 1e-3 of Pendulum's entry for the networks too, the
@@ -73,7 +74,7 @@ def run(env: str, kind: str, seed: int, steps: int) -> dict[str, Any]:
                 self.rows.append([self.num_timesteps, *(float(values[name]) for name in LOGGED)])
             return True
 
-    _, arguments = zoo_entry(our_config(), env)
+    arguments = our_entry(env)
     target = KINDS[env][kind]
     model = SoftAC(
         env=make_vec_env(env, seed=seed),

@@ -7,14 +7,15 @@ What do algorithms reach, in the same harness and on the same seeds?
 SoftAC has its entry of ``zoo_configs/softac.yml``, compiled steps, and the defaults for what that leaves out; SB3's SAC
 has the same entry, DQN and PPO rl-baselines3-zoo's parameters (on MinAtar, DQN has those of its authors), sb3-soft's
 SDSAC its defaults. On Pendulum, SoftAC without entropy and with a delayed policy stands beside TD3 and DDPG. Runs that
-the results have already are skipped.
+the results have already, with the same entry, are skipped.
 """
 
 import argparse
 import functools
 import warnings
+from typing import Any
 
-from contenders import CONTINUOUS, DISCRETE, MINATAR, WITHOUT_ENTROPY, Make
+from contenders import CONTINUOUS, DISCRETE, MINATAR, WITH_OUR_ENTRY, WITHOUT_ENTROPY, Make, our_entry
 from runs import RESULTS, add_worker_options, append, check_environments, missing, pin, train_and_evaluate, versions
 
 from sac_ext.zoo.registration import register
@@ -41,10 +42,26 @@ CONTENDERS: dict[str, dict[str, Make]] = {
 }
 
 
+def job(env: str, contender: str, seed: int, steps: int) -> dict[str, Any]:
+    """:return: what a result is of; of contenders with an entry of ours, also that entry"""
+    found = {"env": env, "contender": contender, "seed": seed, "steps": steps}
+    return found | {"entry": our_entry(env)} if contender in WITH_OUR_ENTRY else found
+
+
+def up_to_date(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """:return: those of full length whose entry is the one of today"""
+    return [
+        line
+        for line in lines
+        if job(line["env"], line["contender"], line["seed"], STEPS[line["env"]]).items() <= line.items()
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", choices=STEPS, default=list(STEPS))
-    parser.add_argument("--contenders", nargs="+", help="default: all that play the environment")
+    names = list(dict.fromkeys(name for contenders in CONTENDERS.values() for name in contenders))
+    parser.add_argument("--contenders", nargs="+", choices=names, help="default: all that play the environment")
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104])
     parser.add_argument("--steps", type=int, help=f"of every run; default: {STEPS}")
     parser.add_argument("--episodes", type=int, default=100)
@@ -55,18 +72,19 @@ def main() -> None:
     register()  # MinAtar's environments, where minatar is installed
     check_environments(options.envs)
     jobs = [
-        {"env": env, "contender": contender, "seed": seed, "steps": options.steps or STEPS[env]}
+        job(env, contender, seed, options.steps or STEPS[env])
         for env in options.envs
         for seed in options.seeds
         for contender in CONTENDERS[env]
         if options.contenders is None or contender in options.contenders
     ]
     out = RESULTS / "learning.jsonl"
-    for job in missing(out, jobs, options.worker):
-        make = functools.partial(CONTENDERS[job["env"]][job["contender"]], job["env"], job["seed"])
-        result = train_and_evaluate(make, job["env"], job["steps"], job["seed"], options.episodes)
-        append(out, job | result | {"versions": versions()})
-        print(job, result["iqm"], f"{result['seconds']} s", flush=True)
+    for each in missing(out, jobs, options.worker):
+        env, contender, seed = each["env"], each["contender"], each["seed"]
+        make = functools.partial(CONTENDERS[env][contender], env, seed)
+        result = train_and_evaluate(make, env, each["steps"], seed, options.episodes)
+        append(out, each | result | {"versions": versions()})
+        print(env, contender, seed, result["iqm"], f"{result['seconds']} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 The runs in results/learning.jsonl as a Markdown table: python benchmarks/learning_table.py
 
 Each seed's score is the interquartile mean of its deterministic episodes; the next column has the interquartile mean of
-the seeds' scores, with its 95 % bootstrap interval. The last one is how far SoftAC is ahead, with the interval of this
-difference: "better" or "worse" where it does not include 0. With five seeds such intervals hold in about 90 % of cases.
+the seeds' scores, with its 95 % bootstrap interval. The last one is how far SoftAC is ahead on the seeds that both
+have, with the interval of this difference: "better" or "worse" where it does not include 0. Seeds are not paired: with
+the same one, two algorithms see the same first episode and have nothing else in common. With five seeds such intervals
+hold in about 90 % of cases.
 """
 
 import argparse
 
-from learning import CONTENDERS, STEPS
+from learning import CONTENDERS, STEPS, up_to_date
 from runs import RESULTS, read
 
 from sac_ext.tuning.statistics import compare, interquartile_mean, interval
@@ -29,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", choices=STEPS, default=list(STEPS))
     options = parser.parse_args()
-    lines = [line for line in read(RESULTS / "learning.jsonl") if line["steps"] == STEPS[line["env"]]]
+    lines = up_to_date(read(RESULTS / "learning.jsonl"))
     print("| environment | steps | contender | score of each seed | over the seeds | SoftAC is ahead by |")
     print("|" + " --- |" * 6)
     for env in options.envs:
@@ -39,18 +41,17 @@ def main() -> None:
                 scores.setdefault(line["contender"], {})[line["seed"]] = line["iqm"]
         known = [*CONTENDERS[env], *sorted(scores.keys() - CONTENDERS[env].keys())]
         for contender in [name for name in known if name in scores]:
-            ours, seeds = list(scores.get("SoftAC", {}).values()), dict(sorted(scores[contender].items()))
-            values = list(seeds.values())
+            of_seeds = dict(sorted(scores[contender].items()))
+            values = list(of_seeds.values())
             cells = [env, f"{STEPS[env] // 1000}k", contender, ", ".join(map(number, values))]
             cells.append(f"{number(interquartile_mean(values))} {between(interval(values))}")
             ahead = ""
-            if contender != "SoftAC" and ours:
-                few = min(len(ours), len(values))
-                if few >= ENOUGH:
-                    found = compare(ours, values)
+            shared = [seed for seed in of_seeds if seed in scores.get("SoftAC", {})]
+            if contender != "SoftAC" and shared:
+                ahead = f"{len(shared)} seeds only"
+                if len(shared) >= ENOUGH:
+                    found = compare([scores["SoftAC"][seed] for seed in shared], [of_seeds[seed] for seed in shared])
                     ahead = f"{number(found.difference)} {between(found.interval)}: {found.verdict}"
-                else:
-                    ahead = f"{few} seeds only"
             print("| " + " | ".join([*cells, ahead]) + " |")
 
 

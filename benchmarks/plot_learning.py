@@ -8,7 +8,7 @@ a tenth of training. Needs matplotlib (the ``bench`` extra).
 
 import matplotlib as mpl
 import numpy as np
-from learning import STEPS
+from learning import up_to_date
 from runs import RESULTS, read
 
 mpl.use("Agg")
@@ -21,7 +21,7 @@ MORE = {"TD3": "tab:green", "DDPG": "tab:red", "SoftAC without entropy": "tab:pu
 def main() -> None:
     shown = COLORS | MORE
     lines = read(RESULTS / "learning.jsonl")
-    lines = [line for line in lines if line["steps"] == STEPS[line["env"]] and line["contender"] in shown]
+    lines = [line for line in up_to_date(lines) if line["contender"] in shown]
     envs = list(dict.fromkeys(line["env"] for line in lines))
     figure, axes = plt.subplots(1, len(envs), figsize=(4.5 * len(envs), 3.2), squeeze=False, layout="constrained")
     for axis, env in zip(axes[0], envs, strict=True):

@@ -8,13 +8,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -25,24 +23,18 @@ from sac_ext.tuning.statistics import interquartile_mean
 
 RESULTS = Path(__file__).parent / "results"
 EVALUATION_SEED_OFFSET = 10_000
-PACKAGES = ("sac_ext", "stable_baselines3", "torch", "gymnasium", "numpy", "sb3-soft", "sbx-rl")
-
-
-def zoo_entry(config: dict[str, Any], env_id: str) -> tuple[int, dict[str, Any]]:
-    """
-    :param config: of ``softac.yml`` or of a file like it
-    :return: number of steps, and the arguments of the algorithm
-    """
-    arguments = dict(config.get(env_id, config.get("default", {})))
-    n_timesteps = int(float(arguments.pop("n_timesteps")))
-    if isinstance(arguments.get("policy_kwargs"), str):  # the zoo's way to write Python objects in YAML
-        arguments["policy_kwargs"] = eval(arguments["policy_kwargs"])
-    return n_timesteps, arguments
-
-
-def our_config() -> dict[str, Any]:
-    config: dict[str, Any] = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
-    return config
+PACKAGES = (
+    "sac_ext",
+    "stable_baselines3",
+    "rl_zoo3",
+    "torch",
+    "gymnasium",
+    "numpy",
+    "mujoco",
+    "minatar",
+    "sb3-soft",
+    "sbx-rl",
+)
 
 
 def versions() -> dict[str, str]:
@@ -54,7 +46,7 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     where = Path(sac_ext.__file__).parent
-    git = subprocess.run(["git", "describe", "--always"], cwd=where, capture_output=True, text=True)
+    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=where, capture_output=True, text=True)
     return found | {"revision": git.stdout.strip()}
 
 

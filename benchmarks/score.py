@@ -3,8 +3,8 @@ What score does a zoo entry reach? One JSON line per seed: python benchmarks/sco
 
 Trains on one torch thread, evaluates deterministically at every tenth of training (10 episodes) and at the end (100
 episodes, an environment with a seed of its own). Seeds that the output file has already, with the same entry, are
-skipped, so an interrupted run is resumed by the same command. Entries with keys of the zoo's own beside n_timesteps and
-policy_kwargs (n_envs, normalize, ...) are refused by SoftAC.
+skipped, so an interrupted run is resumed by the same command. Entries with keys of the zoo's own beside n_timesteps
+(n_envs, normalize, ...) are not for it.
 """
 
 import argparse
@@ -15,12 +15,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from runs import EVALUATION_SEED_OFFSET, RESULTS, append, interquartile_mean, our_config, read, versions, zoo_entry
+from runs import EVALUATION_SEED_OFFSET, RESULTS, append, interquartile_mean, read, versions
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from sac_ext import SoftAC
+from sac_ext.tuning.entries import arguments_of, load_entry, our_config
 
 
 class Curve(BaseCallback):
@@ -40,7 +41,7 @@ class Curve(BaseCallback):
 
 def run(env_id: str, entry: dict[str, Any], seed: int, episodes: int) -> dict[str, Any]:
     """Train and evaluate one seed."""
-    n_timesteps, arguments = zoo_entry({env_id: entry}, env_id)
+    n_timesteps, arguments = int(float(entry["n_timesteps"])), arguments_of(entry)
     evaluation = Monitor(gym.make(env_id))
     evaluation.reset(seed=seed + EVALUATION_SEED_OFFSET)
     curve = Curve(evaluation, every=n_timesteps // 10)
@@ -73,8 +74,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/score-ENV.jsonl")
     options = parser.parse_args()
     th.set_num_threads(1)
-    config = our_config()
-    entry = config.get(options.env, config["default"])
+    entry = load_entry(our_config(), options.env)
     if options.execution:
         entry = entry | {"execution": options.execution}
     if options.steps:
