@@ -98,6 +98,7 @@ TASKS: dict[str, tuple[Any, float, int, dict[str, Any]]] = {
     "identity MultiDiscrete([3, 3])": (partial(identity, "MultiDiscrete([3, 3])"), 100, 3000, without_future()),
     "identity MultiBinary(4)": (partial(identity, "MultiBinary(4)"), 100, 3000, without_future()),
     "sum": (Sum, 50, 10_000, without_future()),
+    "sum, from random actions": (Sum, 50, 6000, without_future(exploration_eps=1.0)),
     "chain": (
         Chain,
         50,
@@ -113,6 +114,7 @@ LEARNERS = {
     "identity MultiDiscrete([3, 3])": ["joint", "local", "additive", "PPO"],
     "identity MultiBinary(4)": ["joint", "local", "additive", "PPO"],
     "sum": ["joint", "local", "additive", "PPO"],
+    "sum, from random actions": ["joint", "local", "additive"],
     "chain": ["local", "additive", "PPO"],
     "board": ["joint", "MaskablePPO"],
     "board without masks": ["joint"],

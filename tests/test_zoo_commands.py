@@ -1,8 +1,11 @@
 """What rl-baselines3-zoo does with a trained SoftAC, and its optimize mode, by our commands."""
 
 import importlib.util
+import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +53,48 @@ def test_record_video(here: Path) -> None:
 
 
 def test_benchmark_from_any_folder(here: Path) -> None:
-    zoo.main(["benchmark", "-n", "300", "--num-threads", "1"])
+    """Scores are kept, until another model is trained."""
+    models, scores = list((here / "logs" / "softac").glob(f"*/{ENV}.zip")), here / "scores" / f"softac-{ENV}"
+    times = []
+    for trained_again in (False, False, True):
+        if trained_again:
+            os.utime(models[0], (time.time() + 60,) * 2)
+        zoo.main(["benchmark", "-n", "300", "--num-threads", "1", "--benchmark-dir", "scores"])
+        times.append(max(file.stat().st_mtime_ns for file in scores.iterdir()))
+    assert times[0] == times[1] < times[2]
     table = (here / "benchmark.md").read_text()
     (row,) = [line for line in table.splitlines() if "softac" in line]
     assert "CartPole-v1" in row
+
+
+def test_names_with_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    pytest.importorskip("minatar")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    env, evaluations = "MinAtar/Breakout-v1", ["--eval-freq", "50", "--eval-episodes", "1"]
+    for seed in ("0", "1"):
+        zoo.main(["train", "--env", env, "-n", "150", *evaluations, "--seed", seed, "-params", *FAST])
+    zoo.main(["benchmark", "-n", "100", "--num-threads", "1"])
+    assert "MinAtar-Breakout-v1" in (tmp_path / "benchmark.md").read_text()
+    capsys.readouterr()
+    zoo.main(["plot_train", "-e", env, "-w", "1"])
+    zoo.main(["all_plots", "-e", env, "-o", "results", "--no-display"])
+    assert re.search(r"\|MinAtar-Breakout-v1\|\d", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["-e", "MinAtar/Breakout-v1", "A/B-v0", "-f", "some/folder"],
+            ["-e", "MinAtar-Breakout-v1", "A-B-v0", "-f", "some/folder"],
+        ),
+        (["--env=ALE/Pong-v5"], ["--env=ALE-Pong-v5"]),
+        (["--env", "CartPole-v1", "-f", "a/b"], ["--env", "CartPole-v1", "-f", "a/b"]),
+    ],
+)
+def test_folders_of_names(options: list[str], expected: list[str]) -> None:
+    assert environments.folder_names(options) == expected
 
 
 def test_plots(here: Path) -> None:
@@ -186,7 +227,7 @@ def test_rates_are_saved_without_classes_of_the_zoo(tmp_path: Path, monkeypatch:
 
 def test_options_are_no_hyperparameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="'device' is no hyperparameter of an entry but an option: --device"):
+    with pytest.raises(SystemExit, match="'device' is no hyperparameter of an entry but an option: --device"):
         zoo.main(["train", "--env", ENV, "-params", "device:'cpu'"])
 
 
@@ -212,7 +253,7 @@ def test_a_missing_package_of_an_environment_is_one_line(
 def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yml").write_text(f"{ENV}:\n  n_timesteps: 100\n  policy: MlpPolicy\n  lerning_starts: 10\n")
-    with pytest.raises(ValueError, match="knows the hyperparameter 'lerning_starts'; did you mean 'learning_starts'"):
+    with pytest.raises(SystemExit, match="knows the hyperparameter 'lerning_starts'; did you mean 'learning_starts'"):
         zoo.main(["train", "--env", ENV, "--conf-file", "my.yml"])
     assert not list(tmp_path.glob("logs/softac/*/*.zip"))
 
@@ -230,6 +271,7 @@ def test_other_algorithms_are_the_zoos_own(tmp_path: Path, monkeypatch: pytest.M
         ("record_video", "moviepy"),
         ("benchmark", "pandas"),
         ("plot_train", "seaborn"),
+        ("all_plots", "scipy"),
         ("plot_from_file", "rliable"),
         ("push_to_hub", "huggingface_hub"),
     ],

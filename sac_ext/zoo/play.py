@@ -1,15 +1,20 @@
 """Commands for what was trained: enjoy, record_video, benchmark and the plots."""
 
+import argparse
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from sac_ext.zoo.environments import folder_names
 from sac_ext.zoo.running import ALGO, needs, options_of, run_function, run_script
 
 LOG_FOLDER = "logs"
+_OF_PLOTS = ("seaborn", "scipy", "pandas", "pytablewriter")
 
 
 def enjoy(options: list[str]) -> None:
@@ -38,21 +43,48 @@ def benchmark(options: list[str]) -> None:
     """
     ``rl_zoo3.benchmark``: the scores of everything that was trained, as a table in ``benchmark.md``. It starts
     ``python enjoy.py`` in the current folder; here that is this package's enjoy, wherever one is. Models of the hub are
-    left out.
+    left out. Names with a slash are found, and a model that was trained since its score was written is scored again.
 
     :param options: command-line options of ``rl_zoo3.benchmark``
     """
     needs("zoo", "pandas", "pytablewriter", "requests")
-    call = subprocess.call
+    from huggingface_sb3 import EnvironmentName
+    from rl_zoo3 import utils
+
+    call, get_trained_models = subprocess.call, utils.get_trained_models
+    options = ["--log-dir", LOG_FOLDER, "--benchmark-dir", f"{LOG_FOLDER}/benchmark", "--no-hub", *options]
+    benchmark_folder = Path(_last_of("--benchmark-dir", options))
 
     def call_enjoy(command: Sequence[str], *args: Any, **kwargs: Any) -> int:
         if list(command[:2]) == ["python", "enjoy.py"]:
-            command = [sys.executable, "-m", "sac_ext.zoo", "enjoy", *command[2:]]
+            names = [getattr(word, "gym_id", word) for word in command[2:]]
+            command = [sys.executable, "-m", "sac_ext.zoo", "enjoy", *names]
         return call(command, *args, **kwargs)
 
-    defaults = ["--log-dir", LOG_FOLDER, "--benchmark-dir", f"{LOG_FOLDER}/benchmark", "--no-hub"]
-    with options_of("benchmark", [*defaults, *options]), patch.object(subprocess, "call", call_enjoy):
+    def trained_models(log_folder: str) -> dict[str, tuple[str, str]]:
+        found = {
+            model: (algo, EnvironmentName(env_id)) for model, (algo, env_id) in get_trained_models(log_folder).items()
+        }
+        for model, (algo, env_id) in found.items():
+            files = Path(log_folder, algo).glob(f"{env_id}_*/{env_id}.zip")
+            scores = benchmark_folder / model
+            if scores.is_dir() and max((file.stat().st_mtime for file in files), default=0.0) > scores.stat().st_mtime:
+                shutil.rmtree(scores)
+        return found
+
+    with (
+        options_of("benchmark", options),
+        patch.object(subprocess, "call", call_enjoy),
+        patch.object(utils, "get_trained_models", trained_models),
+    ):
         runpy.run_module("rl_zoo3.benchmark", run_name="__main__")
+
+
+def _last_of(name: str, options: Sequence[str]) -> str:
+    """:return: the value of an option, as the zoo's own parser finds it"""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(name, dest="value")
+    return str(parser.parse_known_args(options)[0].value)
 
 
 def plot_train(options: list[str]) -> None:
@@ -61,10 +93,10 @@ def plot_train(options: list[str]) -> None:
 
     :param options: its command-line options
     """
-    needs("zoo", "seaborn")
+    needs("zoo", *_OF_PLOTS)
     from rl_zoo3.plots import plot_train as zoo_plot_train
 
-    run_function("plot_train", zoo_plot_train, ["-f", LOG_FOLDER, *options])
+    run_function("plot_train", zoo_plot_train, ["-f", LOG_FOLDER, *folder_names(options)])
 
 
 def all_plots(options: list[str]) -> None:
@@ -73,10 +105,10 @@ def all_plots(options: list[str]) -> None:
 
     :param options: its command-line options
     """
-    needs("zoo", "seaborn", "pytablewriter")
+    needs("zoo", *_OF_PLOTS)
     from rl_zoo3.plots import all_plots as zoo_all_plots
 
-    with options_of("all_plots", ["-a", ALGO, "-f", LOG_FOLDER, *options]):
+    with options_of("all_plots", ["-a", ALGO, "-f", LOG_FOLDER, *folder_names(options)]):
         zoo_all_plots()
 
 
@@ -86,7 +118,7 @@ def plot_from_file(options: list[str]) -> None:
 
     :param options: its command-line options
     """
-    needs("zoo", "seaborn", "pytablewriter", "rliable")
+    needs("zoo", *_OF_PLOTS, "rliable")
     from rl_zoo3.plots import plot_from_file as zoo_plot_from_file
 
     with options_of("plot_from_file", options):

@@ -78,7 +78,10 @@ def train(options: list[str]) -> None:
         def read_hyperparameters(self) -> Any:
             found = super().read_hyperparameters()
             if self.algo == ALGO:
-                _check_keys(found[0])
+                try:
+                    _check_keys(found[0])
+                except ValueError as error:
+                    raise SystemExit(str(error)) from error
             return found
 
         def _preprocess_schedules(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
