@@ -100,9 +100,9 @@ TASKS: dict[str, tuple[Any, float, int, dict[str, Any]]] = {
     "sum": (Sum, 50, 10_000, without_future()),
     "sum, from random actions": (Sum, 50, 6000, without_future(exploration_eps=1.0)),
     "chain": (
-        Chain,
+        partial(Chain, 12, 8),
         50,
-        40_000,
+        24_000,
         without_future(learning_rate="lin_1e-3", batch_size=128, train_freq=4, gradient_steps=2),
     ),
     "board": (Board, BEST_ON_THE_BOARD, 10_000, ON_THE_BOARD),

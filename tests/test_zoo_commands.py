@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 
 import optuna
 import pytest
+import torch as th
+from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 pytest.importorskip("rl_zoo3")
 import yaml
@@ -106,8 +109,74 @@ def test_plots(here: Path) -> None:
 
 
 def test_training_goes_on_from_a_file(here: Path) -> None:
-    zoo.main(["train", "--env", ENV, "-n", "100", "-i", f"logs/softac/{ENV}_1/{ENV}.zip", "-f", "more"])
-    assert SoftAC.load(here / "more" / "softac" / f"{ENV}_1" / f"{ENV}.zip").num_timesteps == 100
+    """With its networks, replay buffer and statistics."""
+    params = ["-params", "normalize:True", *FAST]
+    first, second = (here / folder / "softac" / f"{ENV}_1" for folder in ("first", "second"))
+    zoo.main(["train", "--env", ENV, "-n", "100", "--save-replay-buffer", "-f", "first", *params])
+    goes_on = ["-i", str(first / f"{ENV}.zip"), "-f", "second", *params, "learning_starts:1000"]  # without learning
+    zoo.main(["train", "--env", ENV, "-n", "60", "--save-replay-buffer", *goes_on])
+    models = [SoftAC.load(folder / f"{ENV}.zip", buffer_size=1000) for folder in (first, second)]
+    before, after = (model.policy.state_dict() for model in models)
+    assert all(th.equal(value, after[name]) for name, value in before.items())
+    sizes = []
+    for model, folder in zip(models, (first, second), strict=True):
+        model.load_replay_buffer(folder / "replay_buffer.pkl")
+        sizes.append(model.replay_buffer.size())
+    assert sizes == [100, 160]
+    counts = []
+    for folder in (first, second):
+        with (folder / ENV / "vecnormalize.pkl").open("rb") as file:
+            counts.append(pickle.load(file).obs_rms.count)
+    assert counts[1] - counts[0] == pytest.approx(61)  # one observation of a reset
+
+
+PYTHON_CONFIG = """
+import gymnasium as gym
+
+hyperparams = {
+    "CartPole-v1": dict(
+        n_timesteps=120,
+        policy="MlpPolicy",
+        frame_stack=2,
+        env_wrapper=[{"gymnasium.wrappers.ClipReward": dict(min_reward=-1, max_reward=0.5)}],
+        learning_starts=50,
+        batch_size=16,
+        buffer_size=1000,
+        policy_kwargs=dict(net_arch=[8]),
+    )
+}
+"""
+
+
+def test_a_configuration_in_python_with_wrappers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That also write curves for TensorBoard."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_config.py").write_text(PYTHON_CONFIG)
+    zoo.main(["train", "--env", ENV, "--conf-file", "my_config.py", "--tensorboard-log", "curves"])
+    score = float(re.search(r"Score of the final policy: (\d+\.\d+)", capsys.readouterr().out)[1])  # type: ignore[index]
+    model = SoftAC.load(tmp_path / "logs" / "softac" / f"{ENV}_1" / f"{ENV}.zip")
+    assert model.observation_space.shape == (8,)
+    assert list((tmp_path / "curves").glob("**/events.out.tfevents.*"))
+    zoo.main(["enjoy", "--env", ENV, "--no-render", "-n", "200"])
+    played = float(re.search(r"Mean reward: (\d+\.\d+)", capsys.readouterr().out)[1])  # type: ignore[index]
+    for mean in (score, played):
+        assert mean >= 4  # steps, of which the wrapper leaves half, as they are counted
+
+
+def test_arguments_of_the_environment_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    gravities = []
+    make = PendulumEnv.__init__
+    monkeypatch.setattr(
+        PendulumEnv, "__init__", lambda self, *a, g=10.0, **k: gravities.append(g) or make(self, *a, g=g, **k)
+    )
+    zoo.main(["train", "--env", "Pendulum-v1", "-n", "60", "--env-kwargs", "g:5.0", "-params", *FAST])
+    assert set(gravities) == {5.0}  # the environment of the score too
+    gravities.clear()
+    zoo.main(["enjoy", "--env", "Pendulum-v1", "--no-render", "-n", "10"])
+    assert set(gravities) == {5.0}
 
 
 # ---------------------------------------------------------------- the hub
