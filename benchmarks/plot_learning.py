@@ -2,45 +2,74 @@
 Returns during training of the runs in results/learning.jsonl, as results/learning.png:
 python benchmarks/plot_learning.py
 
-Every seed is a thin line, the mean over seeds a thick one; each point is the mean return of the episodes that ended in
-a tenth of training. Needs matplotlib (the ``bench`` extra).
+Each point is the mean return of the episodes that ended in a tenth of training; lines are interquartile means over the
+seeds, bands their 95 % bootstrap intervals (Agarwal et al. 2021), where there are three seeds or more. Needs matplotlib
+(the ``bench`` extra).
 """
+
+import warnings
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from learning import up_to_date
 from runs import RESULTS, read
 
+from sac_ext.tuning.statistics import interquartile_mean, interval
+
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-COLORS = {"SoftAC": "tab:blue", "SAC": "tab:orange", "DQN": "tab:gray", "PPO": "tab:pink", "SDSAC": "tab:olive"}
-MORE = {"TD3": "tab:green", "DDPG": "tab:red", "SoftAC without entropy": "tab:purple"}
+COLORS = {
+    "SoftAC": "tab:blue",
+    "SAC": "tab:orange",
+    "DQN": "tab:gray",
+    "PPO": "tab:pink",
+    "SDSAC": "tab:olive",
+    "TD3": "tab:green",
+    "DDPG": "tab:red",
+    "SoftAC without entropy": "tab:purple",
+}
+ENOUGH = 3
+"""Seeds for a band."""
+COLUMNS = 4
+
+
+def curve(runs: list[dict[str, Any]]) -> np.ndarray:
+    """:return: ``(P, 4)`` thousand steps, interquartile mean, and its interval's ends, where any episode ended"""
+    rows = []
+    for tenth in range(10):
+        returns = [run["training"][tenth] for run in runs if run["training"][tenth] is not None]
+        if returns:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of equal returns, whose interval is a point
+                limits = interval(returns) if len(returns) >= ENOUGH else (np.nan, np.nan)
+            rows.append((runs[0]["steps"] * (tenth + 0.5) / 10_000, interquartile_mean(returns), *limits))
+    return np.array(rows)
 
 
 def main() -> None:
-    shown = COLORS | MORE
-    lines = read(RESULTS / "learning.jsonl")
-    lines = [line for line in up_to_date(lines) if line["contender"] in shown]
+    lines = [line for line in up_to_date(read(RESULTS / "learning.jsonl")) if line["contender"] in COLORS]
     envs = list(dict.fromkeys(line["env"] for line in lines))
-    figure, axes = plt.subplots(1, len(envs), figsize=(4.5 * len(envs), 3.2), squeeze=False, layout="constrained")
-    for axis, env in zip(axes[0], envs, strict=True):
-        for contender, color in shown.items():
+    n_rows, n_columns = -(-len(envs) // COLUMNS), min(COLUMNS, len(envs))
+    size = (4.5 * n_columns, 3.2 * n_rows)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
+    for axis, env in zip(axes.flat, envs, strict=False):
+        for contender, color in COLORS.items():
             runs = [line for line in lines if (line["env"], line["contender"]) == (env, contender)]
-            if not runs:
-                continue
-            curves = np.array([run["training"] for run in runs], dtype=np.float64)  # (seeds, 10), NaN for none
-            steps = runs[0]["steps"] * (np.arange(10) + 0.5) / 10_000  # in thousands
-            for curve in curves:
-                axis.plot(steps, curve, color=color, alpha=0.3, linewidth=1)
-            axis.plot(steps, np.nanmean(curves, axis=0), color=color, linewidth=2.5, label=contender)
-        seeds = {line["seed"] for line in lines if line["env"] == env}
-        axis.set_title(f"{env}, {len(seeds)} seeds", fontsize=10)
+            if runs:
+                steps, middle, low, high = curve(runs).T
+                label = f"{contender}, {len(runs)} seed{'s' * (len(runs) > 1)}"
+                axis.plot(steps, middle, color=color, linewidth=2, label=label)
+                axis.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+        axis.set_title(env, fontsize=10)
         axis.set_xlabel("thousand environment steps")
         axis.set_ylabel("return during training")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
-    figure.savefig(RESULTS / "learning.png", dpi=120)
+    for axis in axes.flat[len(envs) :]:
+        axis.axis("off")
+    figure.savefig(RESULTS / "learning.png", dpi=100)
 
 
 if __name__ == "__main__":
