@@ -132,15 +132,14 @@ class EntCoef(Collecting):
         """
         suffixes = [f"_{index}" for index in range(len(self.temperature.targets))] if self.per_component else [""]
         masked = "target_entropy" in means  # each state has a target of its own
+        of_states = [float(means[f"target_entropy{suffix}"]) for suffix in suffixes] if masked else None
         if "ent_coef_loss" in means:
             if not masked:
                 self.logger.record("train/target_entropy", self.temperature.target_nats)
-            self.temperature.warn_of_held_bounds([log.values[f"ent_coef{suffix}"][-1] for suffix in suffixes])
+            ent_coefs = [log.values[f"ent_coef{suffix}"][-1] for suffix in suffixes]
+            self.temperature.warn_of_held_bounds(ent_coefs, of_states or self.temperature.targets)
         if "entropy" in means:
-            self.temperature.observe(
-                [float(means[f"entropy{suffix}"]) for suffix in suffixes],
-                [float(means[f"target_entropy{suffix}"]) for suffix in suffixes] if masked else None,
-            )
+            self.temperature.observe([float(means[f"entropy{suffix}"]) for suffix in suffixes], of_states)
 
     # ---------------------------------------------------------------- loading
 

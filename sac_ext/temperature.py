@@ -247,11 +247,12 @@ class Temperature:
                 stacklevel=3,
             )
 
-    def warn_of_held_bounds(self, ent_coefs: list[float]) -> None:
+    def warn_of_held_bounds(self, ent_coefs: list[float], targets: list[float]) -> None:
         """
         Warn, once in a run for each bound, if a coefficient is where it was at the last call, and that is at a bound.
 
         :param ent_coefs: their values now
+        :param targets: of each, in nats; with action masks, the mean of those of the states
         """
         before, self._before = self._before, ent_coefs
         for index, (log_bounds, ent_coef) in enumerate(zip(self.log_bounds or (), ent_coefs, strict=False)):
@@ -261,7 +262,7 @@ class Temperature:
                 if held and (index, bound) not in self._warned:
                     self._warned.add((index, bound))
                     warnings.warn(
-                        f"{name} is held at its bound {bound:.4g}: the entropy target of {self.targets[index]:.4g} "
+                        f"{name} is held at its bound {bound:.4g}: the entropy target of {targets[index]:.4g} "
                         "nats is not reached within ent_coef_bounds. Choose another target_entropy, wider "
                         "ent_coef_bounds, or a fixed ent_coef",
                         stacklevel=2,

@@ -344,6 +344,14 @@ def test_the_logged_target_is_that_of_the_states() -> None:
     assert 0 < model.logger.name_to_value["train/target_entropy"] < 0.5 * np.log(4)
 
 
+def test_the_target_that_is_not_reached_within_bounds_is_that_of_the_states() -> None:
+    mask = np.array([True, True, False, False])
+    env = ActionMasker(RandomEnv(actions="discrete"), lambda env: mask)
+    model = SoftAC("MlpPolicy", env, target_entropy="fraction:0.5", ent_coef_bounds=(0.5, 0.5001), **FAST)
+    with pytest.warns(UserWarning, match=rf"entropy target of {0.5 * np.log(2):.4g} nats is not reached"):
+        model.learn(60)
+
+
 class Board(RandomEnv):
     """19 by 19 points of which 20 are free, and a pass; refuses a point that is taken."""
 
