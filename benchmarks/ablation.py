@@ -71,7 +71,7 @@ ROUNDS = {
         },
         seeds=range(2),
     ),
-    # around the defaults that it led to
+    # around the defaults that it led to, without what failed in it by far
     "second": Round(
         steps=SHORT,
         lunar_lander={"exploration_eps": 0.1},
@@ -80,19 +80,17 @@ ROUNDS = {
             "defaults": {},
             "target 0.2": {"target_entropy": "fraction:0.2"},
             "target 0.5": {"target_entropy": "fraction:0.5"},
-            "target 0.98": {"target_entropy": "fraction:0.98"},
             "entropy in critic 1": {"entropy_in_critic": 1.0},
             "minimum of critics": {"critic_reduction": "min"},
             "initial alpha 1": {"ent_coef": "auto_1.0"},
             "initial alpha 0.01": {"ent_coef": "auto_0.01"},
             "alpha's rate 1e-4": {"ent_coef_learning_rate": "lin_1e-4"},
             "alpha's rate 3e-3": {"ent_coef_learning_rate": "lin_3e-3"},
-            "paper": PAPER,
         },
         seeds=range(2),
     ),
     "final": Round(
-        steps={"CartPole-v1": 50_000, "Acrobot-v1": 50_000, "LunarLander-v3": 100_000},
+        steps=SHORT,
         lunar_lander={"exploration_eps": 0.1},
         centre=DEFAULTS,
         variants={
