@@ -10,7 +10,7 @@ ARGS ?=
 train: $(VENV)/installed  ## train and evaluate: make train ENV=Pendulum-v1 ARGS="--seed 1"
 	$(BIN)/python -m sac_ext.zoo train --env $(ENV) --num-threads 1 $(ARGS)
 
-enjoy: $(VENV)/installed  ## play what was trained last: make enjoy ARGS=--no-render
+enjoy: $(VENV)/installed  ## play the last training of ENV: make enjoy ENV=Pendulum-v1 ARGS=--no-render
 	$(BIN)/python -m sac_ext.zoo enjoy --env $(ENV) --num-threads 1 $(ARGS)
 
 test: $(VENV)/installed  ## the quick suite

@@ -54,7 +54,8 @@ def test_wheel_and_sdist_build_and_install_clean(tmp_path: Path) -> None:
         environment = tmp_path / f"venv{number}"
         venv.create(environment, with_pip=True, system_site_packages=False)
         python = environment / "bin" / "python"
-        install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", artefact]
+        with_zoo = f"{artefact}[zoo]" if artefact == wheel else str(artefact)
+        install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", with_zoo]
         subprocess.run(install, check=True, cwd=tmp_path, capture_output=True)
         script = (
             "from importlib.resources import files; from sac_ext import SoftAC; import gymnasium as gym;"
@@ -62,6 +63,10 @@ def test_wheel_and_sdist_build_and_install_clean(tmp_path: Path) -> None:
             "SoftAC('MlpPolicy', 'CartPole-v1', learning_starts=10).learn(20)"
         )
         subprocess.run([python, "-W", "ignore", "-c", script], check=True, cwd=tmp_path)
+    zoo, options = tmp_path / "venv0" / "bin" / "softac-zoo", ["--env", "CartPole-v1", "--num-threads", "1"]
+    subprocess.run([zoo, "train", *options, "-n", "150"], check=True, cwd=tmp_path, capture_output=True)
+    played = subprocess.run([zoo, "enjoy", *options, "--no-render", "-n", "200"], cwd=tmp_path, capture_output=True)
+    assert b"Mean reward" in played.stdout, played.stderr
 
 
 def test_dependencies_are_ranges_and_the_constraints_lie_inside() -> None:
