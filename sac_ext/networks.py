@@ -197,12 +197,11 @@ class JointInputCritic(ContinuousCritic):
         for q_network in self.q_networks:
             first, *rest = q_network.children()
             assert isinstance(first, nn.Linear)
-            columns = first.weight[:, features.shape[1] :].T  # (S, H)
-            of_index = first(th.cat([features, one_hot], dim=1))[:, None]  # (B, 1, H)
+            columns = first.weight[:, features.shape[1] :].T.contiguous()  # (S, H)
+            without = first(th.cat([features, one_hot], dim=1))[:, None] - columns[taken]  # (B, K, H)
             parts = []
             for some in th.split(positions, at_once):
-                replaced = taken[:, self.components.component[some]]  # (B, at_once)
-                outputs = of_index + columns[some] - columns[replaced]
+                outputs = without[:, self.components.component[some]] + columns[some]  # (B, at_once, H)
                 for layer in rest:
                     outputs = layer(outputs)
                 parts.append(outputs.squeeze(-1))
