@@ -121,7 +121,7 @@ LEARNERS = {
 }
 
 
-def learn(task: str, learner: str, seed: int) -> dict[str, Any]:
+def learn(task: str, learner: str, seed: int, steps: int) -> dict[str, Any]:
     """Mean return of 20 deterministic episodes; on the board also the share of legal moves."""
     from sb3_contrib import MaskablePPO
     from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
@@ -131,7 +131,7 @@ def learn(task: str, learner: str, seed: int) -> dict[str, Any]:
 
     from sac_ext import SoftAC
 
-    make_env, best, steps, arguments = TASKS[task]
+    make_env, best, _, arguments = TASKS[task]
     env = make_vec_env(make_env, seed=seed)
     evaluation = make_vec_env(make_env, seed=seed + EVALUATION_SEED_OFFSET)
     evaluate = evaluate_masked if task == "board" else evaluate_policy
@@ -147,7 +147,7 @@ def learn(task: str, learner: str, seed: int) -> dict[str, Any]:
     model.learn(steps, log_interval=None)  # what was logged last is left there
     seconds = time.perf_counter() - start
     score, _ = evaluate(model, evaluation, n_eval_episodes=20)
-    result = {"score": round(float(score), 2), "best": best, "steps": steps, "seconds": round(seconds, 1)}
+    result = {"score": round(float(score), 2), "best": best, "seconds": round(seconds, 1)}
     if task.startswith("board"):
         result |= {"legal_in_training": _legal(env), "legal_in_evaluation": _legal(evaluation)}
     logged = model.logger.name_to_value
@@ -189,7 +189,7 @@ def main() -> None:
         out, jobs = (
             LEARN,
             [
-                {"task": task, "learner": learner, "seed": seed}
+                {"task": task, "learner": learner, "seed": seed, "steps": TASKS[task][2]}
                 for seed in options.seeds
                 for task in options.tasks
                 for learner in LEARNERS[task]

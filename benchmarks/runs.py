@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     where = Path(sac_ext.__file__).parent
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=where, capture_output=True, text=True)
-    return found | {"revision": git.stdout.strip()}
+    git = partial(subprocess.run, cwd=where.parent, capture_output=True, text=True)
+    changed = git(["git", "diff", "--quiet", "HEAD", "--", "*.py", "zoo_configs"]).returncode == 1
+    return found | {"revision": git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() + "-changed" * changed}
 
 
 def train_and_evaluate(
