@@ -36,23 +36,22 @@ class Sum(gym.Env[np.ndarray, np.ndarray]):
         return self._show(), reward, False, self.steps == 50, {}
 
 
-class Chain(gym.Env[np.ndarray, np.ndarray]):
+class Spins(gym.Env[np.ndarray, np.ndarray]):
     """
-    As many joint actions as one likes: each component is to be the number that is shown for it, raised by one where the
-    component before it is odd. The reward is the share of components that are right.
+    Interactions between neighbours, in as many joint actions as one likes: a chain of bits, and the observation says
+    whether neighbours are to be alike or different. The reward is the share of pairs that are right, so no bit alone
+    tells anything about it (the Ising chain of physics).
 
-    :param n_components: K
-    :param n_values: of each component
+    :param n_bits: K, for 2^K joint actions
     """
 
-    def __init__(self, n_components: int = 16, n_values: int = 8) -> None:
-        self.action_space = spaces.MultiDiscrete([n_values] * n_components)
-        self.observation_space = spaces.Box(0, 1, (n_components * n_values,), np.float32)
-        self.n_components, self.n_values = n_components, n_values
+    def __init__(self, n_bits: int = 32) -> None:
+        self.action_space = spaces.MultiBinary(n_bits)
+        self.observation_space = spaces.Box(0, 1, (2,), np.float32)
 
     def _show(self) -> np.ndarray:
-        self.shown = self.np_random.integers(self.n_values, size=self.n_components)
-        return np.eye(self.n_values, dtype=np.float32)[self.shown].flatten()
+        self.alike = bool(self.np_random.integers(2))
+        return np.eye(2, dtype=np.float32)[int(self.alike)]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
@@ -60,8 +59,7 @@ class Chain(gym.Env[np.ndarray, np.ndarray]):
         return self._show(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        raised = np.concatenate([[0], action[:-1] % 2])
-        reward = float(np.mean(action == (self.shown + raised) % self.n_values))
+        reward = float(np.mean((action[1:] == action[:-1]) == self.alike))
         self.steps += 1
         return self._show(), reward, False, self.steps == 50, {}
 

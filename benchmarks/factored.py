@@ -20,7 +20,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from discrete_tasks import Board, BoardWithoutMasks, Chain, Sum
+from discrete_tasks import Board, BoardWithoutMasks, Spins, Sum
 from gymnasium import spaces
 from runs import EVALUATION_SEED_OFFSET, RESULTS, add_worker_options, append, missing, pin, read, versions
 
@@ -99,23 +99,18 @@ TASKS: dict[str, tuple[Any, float, int, dict[str, Any]]] = {
     "identity MultiBinary(4)": (partial(identity, "MultiBinary(4)"), 100, 3000, without_future()),
     "sum": (Sum, 50, 10_000, without_future()),
     "sum, from random actions": (Sum, 50, 6000, without_future(exploration_eps=1.0)),
-    "chain": (
-        partial(Chain, 12, 8),
-        50,
-        24_000,
-        without_future(learning_rate="lin_1e-3", batch_size=128, train_freq=4, gradient_steps=2),
-    ),
+    "spins": (Spins, 50, 10_000, without_future(learning_rate=1e-3, batch_size=128)),
     "board": (Board, BEST_ON_THE_BOARD, 10_000, ON_THE_BOARD),
     "board without masks": (BoardWithoutMasks, BEST_ON_THE_BOARD, 10_000, ON_THE_BOARD),
 }
-PPO_LEARNING_RATES = {"chain": 1e-3, "board": 1e-3} | dict.fromkeys(("sum", *(f"identity {k}" for k in IDENTITY)), 3e-3)
+PPO_LEARNING_RATES = {"spins": 1e-3, "board": 1e-3} | dict.fromkeys(("sum", *(f"identity {k}" for k in IDENTITY)), 3e-3)
 """As SoftAC's at the start. The rest of PPO is SB3's, but for networks, the discount factor and shorter rollouts."""
 LEARNERS = {
     "identity MultiDiscrete([3, 3])": ["joint", "local", "additive", "PPO"],
     "identity MultiBinary(4)": ["joint", "local", "additive", "PPO"],
     "sum": ["joint", "local", "additive", "PPO"],
     "sum, from random actions": ["joint", "local", "additive"],
-    "chain": ["local", "additive", "PPO"],
+    "spins": ["local", "additive", "PPO"],
     "board": ["joint", "MaskablePPO"],
     "board without masks": ["joint"],
 }
