@@ -47,6 +47,8 @@ class ModelFiles(OffPolicyAlgorithm):
     temperature: Any
     target_entropy: Any
     _entropy_target_state: dict[str, Any]
+    _saved_for_auto: float | None = None
+    """In a file, the target entropy that stands for "auto"."""
     log_ent_coef: th.Tensor | None
     ent_coef_optimizer: th.optim.Optimizer | None
 
@@ -72,12 +74,20 @@ class ModelFiles(OffPolicyAlgorithm):
         default = self.head.defaults.target_entropy
         if self.target_entropy == "auto" and not isinstance(default, str):
             self.target_entropy = default  # SAC would ask its environment what "auto" means, and fail without one
+            self._saved_for_auto = default
         if self.replay_buffer_class is DeviceReplayBuffer:  # SAC, and SoftAC, take their own
             self.replay_buffer_class = None
         try:
             super().save(path, exclude, include)
         finally:
             self.__dict__.update(passed)
+            self._saved_for_auto = None
+
+    def _restore_target_entropy(self) -> None:
+        """What was passed stands where a file had a number for ``"auto"``, and that has not been changed since."""
+        if self._saved_for_auto is not None and self._saved_for_auto == self.target_entropy:
+            self.target_entropy = "auto"
+        self._saved_for_auto = None
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """

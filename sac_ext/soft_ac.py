@@ -237,7 +237,10 @@ class SoftAC(EntCoef):
     def _setup_model(self) -> None:
         options = {name: self.policy_kwargs[name] for name in HEAD_OPTIONS if name in self.policy_kwargs}
         self.head = make_head(self.action_space, **options)
+        self._restore_target_entropy()
         self._check_arguments()
+        self._parse_ent_coef(check_target=not self._loaded)  # it may be loaded to be played
+        self._setup_lr_schedule()
         self._prepare_replay_buffer()
         kept = self.n_steps
         if isinstance(self.replay_buffer, DeviceReplayBuffer):
@@ -256,8 +259,8 @@ class SoftAC(EntCoef):
         self._run_step = execution_mode(self.execution)(self._update)
 
     def _check_arguments(self) -> None:
-        """Refuse what cannot work before anything is allocated."""
-        if self.action_noise is not None and not self.head.uses_action_noise:
+        """Refuse what cannot work, before anything is allocated and, since it may be set on the model, in each run."""
+        if self.action_noise is not None and not self.head.continuous:
             raise ValueError(
                 f"action_noise is added to continuous actions, but the action space is {self.action_space}: "
                 "leave it out and explore through the policy's entropy (target_entropy, ent_coef)"
@@ -266,6 +269,9 @@ class SoftAC(EntCoef):
         self.gamma = arguments.number_between("gamma", self.gamma, low=0, high=1)
         arguments.integer_from("buffer_size", self.buffer_size, low=1)
         arguments.integer_from("n_steps", self.n_steps, low=1)
+        learning_starts = arguments.number_between("learning_starts", self.learning_starts, low=0)
+        if isinstance(self.learning_starts, str):  # "1e3" of a YAML file
+            self.learning_starts = int(learning_starts)
         arguments.integer_from("batch_size", self.batch_size, low=1)
         arguments.integer_from("gradient_steps", self.gradient_steps, low=-1)
         arguments.integer_from("target_update_interval", self.target_update_interval, low=1)
@@ -289,7 +295,7 @@ class SoftAC(EntCoef):
             )
         self._exploration_schedule = arguments.parse_schedule("exploration_eps", self.exploration_eps)
         arguments.number_between("exploration_eps", self._exploration_schedule(1.0), low=0, high=1)
-        if self.exploration_eps != 0 and self.head.uses_action_noise:
+        if self.exploration_eps != 0 and self.head.continuous:
             raise ValueError(
                 f"exploration_eps={self.exploration_eps!r} draws from discrete actions, but the action space is "
                 f"{self.action_space}: leave it out, or give action_noise"
@@ -297,8 +303,6 @@ class SoftAC(EntCoef):
         execution_mode(self.execution)
         if self.precision is not None:
             arguments.choice("precision", self.precision, PRECISIONS)
-        self._parse_ent_coef(check_target=not self._loaded)  # it may be loaded to be played
-        self._setup_lr_schedule()
 
     def _create_aliases(self) -> None:
         self.actor = self.policy.actor
@@ -430,6 +434,7 @@ class SoftAC(EntCoef):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfSoftAC:
+        self._check_arguments()
         self.temperature.start_run(self.target_entropy, self._entropy_context(), counts_anew=reset_num_timesteps)
         return super().learn(
             total_timesteps=total_timesteps,

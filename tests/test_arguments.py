@@ -146,8 +146,37 @@ def test_a_start_outside_of_the_bounds_that_discrete_actions_have_by_default() -
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("policy_delay", 0, "policy_delay must be >= 1, got 0"),
+        ("critic_reduction", "max", "critic_reduction must be one of"),
+        ("entropy_in_critic", 5.0, "entropy_in_critic must be between 0 and 1"),
+        ("precision", "low", "precision must be one of"),
+        ("learning_starts", -5, "learning_starts must be >= 0"),
+    ],
+)
+def test_values_set_on_the_model_are_looked_at_when_training_starts(name: str, value: Any, message: str) -> None:
+    model = make()
+    setattr(model, name, value)
+    with pytest.raises(ValueError, match=message):
+        model.learn(10)
+
+
+def test_a_number_of_steps_as_yaml_reads_it() -> None:
+    assert make(learning_starts="1e1").learn(15)._n_updates == 5
+
+
+def test_random_actions_set_on_the_model_take_effect() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="discrete"), learning_starts=5).learn(10)
+    model.exploration_eps = 0.5
+    model.learn(10, reset_num_timesteps=False)
+    assert model.logger.name_to_value["rollout/exploration_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
     "kwargs",
     [
+        {"learning_starts": None},
         {"policy_delay": 1.5},
         {"policy_delay": True},
         {"actor_learning_rate": []},

@@ -244,7 +244,7 @@ def coefficient(model: SoftAC) -> float:
 @pytest.mark.parametrize(
     ("written", "changes", "message"),
     [
-        (LEARNED, {"ent_coef_bounds": (0.5, 2.0)}, "starts at 0.2, outside .*give ent_coef='auto'"),
+        (LEARNED, {"ent_coef_bounds": (0.5, 2.0)}, "starts at 0.2, outside .*or ent_coef='auto'"),
         (FIXED, {"ent_coef_bounds": (0.1, 1.0)}, "is for a learned coefficient"),
         (FIXED, {"ent_coef_learning_rate": 1e-3}, "needs a learned coefficient"),
         (LEARNED, {"ent_coef": -1.0}, "must be >= 0"),
@@ -255,6 +255,22 @@ def test_changes_on_load_that_do_not_go_together(tmp_path: Path, written: dict, 
     trained(**written).save(tmp_path / "model")
     with pytest.raises(ValueError, match=message):
         SoftAC.load(tmp_path / "model", **changes)
+
+
+def test_the_target_is_auto_again_after_a_file(tmp_path: Any) -> None:
+    """Which has a number, for SAC."""
+    model = trained()
+    model.save(tmp_path / "model")
+    assert model.target_entropy == "auto"
+    assert SAC.load(tmp_path / "model").target_entropy == -2.0
+    loaded = SoftAC.load(tmp_path / "model", env=RandomEnv())
+    assert loaded.target_entropy == "auto"
+    loaded.learn(20)
+    assert SoftAC.load(tmp_path / "model", target_entropy=-1.0).target_entropy == -1.0
+    changed = SAC.load(tmp_path / "model", env=RandomEnv())
+    changed.target_entropy = -1.0
+    changed.save(tmp_path / "changed")
+    assert SoftAC.load(tmp_path / "changed").target_entropy == -1.0
 
 
 @pytest.mark.filterwarnings("ignore:target_entropy of 3 nats")

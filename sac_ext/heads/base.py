@@ -52,7 +52,8 @@ class ActionHead(ABC):
     """What an actor must be for :meth:`pi` to understand it."""
     exact_entropy: ClassVar[bool]
     """Whether the entropy is known, not estimated from one action."""
-    uses_action_noise: ClassVar[bool]
+    continuous: ClassVar[bool]
+    """Whether actions are numbers that noise can be added to, or else numbered values."""
 
     action_dim: int
     """Number of components of an action."""

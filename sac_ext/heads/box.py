@@ -35,7 +35,7 @@ class BoxHead(ActionHead):
 
     actor_class = nn.Module  # any actor with SB3's action_log_prob, so that custom SAC policies go on working
     exact_entropy = False
-    uses_action_noise = True
+    continuous = True
     mask_sizes = ()
     min_entropy = -math.inf
 
