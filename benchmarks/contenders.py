@@ -3,6 +3,7 @@ Algorithms as learning.py compares them: SoftAC with its zoo entry, SB3's SAC wi
 rl-baselines3-zoo's parameters, TD3 and DDPG with the learning rate and networks that SoftAC has on Pendulum.
 """
 
+import functools
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -30,8 +31,9 @@ def soft_ac(env_id: str, seed: int, **changes: Any) -> BaseAlgorithm:
     return SoftAC(env=make_vec_env(env_id, seed=seed), seed=seed, device="cpu", **arguments)
 
 
-def constant_target(env_id: str, seed: int) -> BaseAlgorithm:
-    return soft_ac(env_id, seed, target_entropy="fraction:0.5")
+def changed(**changes: Any) -> Make:
+    """SoftAC with its entry but for these arguments."""
+    return functools.partial(soft_ac, **changes)
 
 
 def without_entropy(env_id: str, seed: int) -> BaseAlgorithm:
@@ -121,12 +123,27 @@ def _with_schedules(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 WITH_OUR_ENTRY = ("SoftAC", "SoftAC, constant target", "SoftAC without entropy", "SAC")
+"""Whose results hold for the entry of today only."""
 DISCRETE: dict[str, Make] = {
     "SoftAC": soft_ac,
-    "SoftAC, constant target": constant_target,
     "DQN": of_the_zoo("DQN"),
     "PPO": of_the_zoo("PPO"),
     "SDSAC": sdsac,
+}
+# Entries that there were before, and a constant target
+_SMALL = {"policy_kwargs": {"net_arch": [64, 64]}}
+_CONSTANT = {"target_entropy": "fraction:0.5"}
+_THREE_STEPS = {"n_steps": 3, "exploration_eps": 0.0}
+VARIANTS: dict[str, dict[str, Make]] = {
+    "CartPole-v1": {"SoftAC, constant target": changed(**_CONSTANT)},
+    "Acrobot-v1": {
+        "SoftAC, 64-64": changed(**_SMALL),
+        "SoftAC, 64-64, constant target": changed(**_SMALL, **_CONSTANT),
+    },
+    "LunarLander-v3": {
+        "SoftAC, 3-step returns, no random actions": changed(**_THREE_STEPS),
+        "SoftAC, 3-step returns, no random actions, constant target": changed(**_THREE_STEPS, **_CONSTANT),
+    },
 }
 MINATAR: dict[str, Make] = {"SoftAC": soft_ac, "DQN": dqn_of_minatar}
 CONTINUOUS: dict[str, Make] = {"SoftAC": soft_ac, "SAC": sac}

@@ -55,7 +55,7 @@ KINDS: dict[str, dict[str, Any]] = {
 LOGGED = ("train/entropy", "train/target_entropy", "train/ent_coef")
 
 
-def run(env: str, kind: str, seed: int, steps: int) -> dict[str, Any]:
+def run(env: str, seed: int, steps: int, target: Any, rates: dict[str, float]) -> dict[str, Any]:
     import torch as th
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
@@ -75,12 +75,11 @@ def run(env: str, kind: str, seed: int, steps: int) -> dict[str, Any]:
             return True
 
     arguments = our_entry(env)
-    target = KINDS[env][kind]
     model = SoftAC(
         env=make_vec_env(env, seed=seed),
         seed=seed,
         device="cpu",
-        **{"execution": "compile", **arguments, **RATES[env], "target_entropy": target},
+        **{"execution": "compile", **arguments, **rates, "target_entropy": target},
     )
     curves = Curves()
     model.learn(steps, curves)
@@ -92,8 +91,6 @@ def run(env: str, kind: str, seed: int, steps: int) -> dict[str, Any]:
     edges = np.arange(101) * steps / 100
     hundredths = [rows[(rows[:, 0] > a) & (rows[:, 0] <= b)] for a, b in itertools.pairwise(edges)]
     return {
-        "target": target,
-        "rates": RATES[env],
         "policy_entropy": round(measured, 4),
         "curve": [[round(float(x), 5) for x in part.mean(axis=0)] for part in hundredths if len(part)],
         "versions": versions(),
@@ -110,13 +107,13 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="ent_coef is held")
     out = RESULTS / "entropy-kinds.jsonl"
     jobs = [
-        {"env": env, "kind": kind, "seed": seed, "steps": STEPS[env]}
+        {"env": env, "kind": kind, "seed": seed, "steps": STEPS[env], "target": KINDS[env][kind], "rates": RATES[env]}
         for env in options.envs
         for seed in options.seeds
         for kind in KINDS[env]
     ]
     for job in missing(out, jobs, options.worker):
-        result = run(**job)
+        result = run(**{name: value for name, value in job.items() if name != "kind"})
         append(out, job | result)
         print(job, result["policy_entropy"], result["curve"][-1], flush=True)
 

@@ -15,7 +15,7 @@ import functools
 import warnings
 from typing import Any
 
-from contenders import CONTINUOUS, DISCRETE, MINATAR, WITH_OUR_ENTRY, WITHOUT_ENTROPY, Make, our_entry
+from contenders import CONTINUOUS, DISCRETE, MINATAR, VARIANTS, WITH_OUR_ENTRY, WITHOUT_ENTROPY, Make, our_entry
 from runs import RESULTS, add_worker_options, append, check_environments, missing, pin, train_and_evaluate, versions
 
 from sac_ext.zoo.registration import register
@@ -31,9 +31,7 @@ STEPS = {
     "MinAtar/Breakout-v1": 500_000,
 }
 CONTENDERS: dict[str, dict[str, Make]] = {
-    "CartPole-v1": DISCRETE,
-    "Acrobot-v1": DISCRETE,
-    "LunarLander-v3": DISCRETE,
+    **{env: DISCRETE | variants for env, variants in VARIANTS.items()},
     "Pendulum-v1": CONTINUOUS | WITHOUT_ENTROPY,
     "MountainCarContinuous-v0": CONTINUOUS,
     "LunarLanderContinuous-v3": CONTINUOUS,
@@ -61,7 +59,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", nargs="+", choices=STEPS, default=list(STEPS))
     names = list(dict.fromkeys(name for contenders in CONTENDERS.values() for name in contenders))
-    parser.add_argument("--contenders", nargs="+", choices=names, help="default: all that play the environment")
+    parser.add_argument(
+        "--contenders", nargs="+", choices=names, help="default: all of the environment but variants of SoftAC"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104])
     parser.add_argument("--steps", type=int, help=f"of every run; default: {STEPS}")
     parser.add_argument("--episodes", type=int, default=100)
@@ -76,7 +76,7 @@ def main() -> None:
         for env in options.envs
         for seed in options.seeds
         for contender in CONTENDERS[env]
-        if options.contenders is None or contender in options.contenders
+        if contender in (options.contenders or set(CONTENDERS[env]) - VARIANTS.get(env, {}).keys())
     ]
     out = RESULTS / "learning.jsonl"
     for each in missing(out, jobs, options.worker):

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,9 @@ PACKAGES = (
 )
 
 
+@cache
 def versions() -> dict[str, str]:
-    """:return: of Python and of what learns, and the revision of the code"""
+    """:return: of Python and of what learns, and the revision of the code, as they were when this was imported"""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:
@@ -52,13 +53,16 @@ def versions() -> dict[str, str]:
     return found | {"revision": git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() + "-changed" * changed}
 
 
+versions()  # the repository may get other commits while runs take their hours
+
+
 def train_and_evaluate(
     make: Callable[[], BaseAlgorithm], env_id: str, steps: int, seed: int, episodes: int
 ) -> dict[str, Any]:
     """
     :param make: gives an algorithm with its environment
     :return: returns of deterministic episodes after training, in environments with a seed of their own, and those of
-        training as means of its tenths
+        training as means of its tenths. Neighbouring seeds share four of the five evaluation environments' seeds
     """
     model = make()
     start = time.perf_counter()

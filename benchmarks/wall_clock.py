@@ -2,7 +2,7 @@
 How long until the same score? python benchmarks/wall_clock.py --env Pendulum-v1 --seeds 0 1 2
 
 SB3's SAC, SBX's SAC and SoftAC train with the same hyperparameters, on one torch thread and one core, until the mean
-return of 10 deterministic episodes reaches the environment's score, looked at every tenth of the most steps allowed.
+return of 10 deterministic episodes reaches the environment's score, looked at every fiftieth of the most steps allowed.
 The clock starts when the algorithm is constructed, so that it counts compilation (of torch with what earlier processes
 left in its cache), and stands still during evaluations. Each run is a process of its own; contenders take turns, seed
 by seed; results are appended as JSON lines, and runs that are there already are skipped.
