@@ -2,10 +2,10 @@
 The runs in results/learning.jsonl as a Markdown table: python benchmarks/learning_table.py
 
 Each seed's score is the mean return of its deterministic episodes, beside the worst of all of them; the next column has
-the interquartile mean of the seeds' scores, with its 95 % bootstrap interval. The last one is how far SoftAC is ahead on
-the seeds that both have, with the interval of this difference: "better" or "worse" where it does not include 0. Seeds
-are not paired: with the same one, two algorithms see the same first episode and have nothing else in common. With five
-seeds such intervals hold in about 90 % of cases.
+the interquartile mean of the seeds' scores, with its 95 % bootstrap interval. The last one is how far SoftAC is ahead
+on the seeds that both have, with the interval of this difference: "better" or "worse" where it does not include 0.
+Seeds are not paired: with the same one, two algorithms see the same first episode and have nothing else in common. With
+five seeds such intervals hold in about 90 % of cases.
 """
 
 import argparse

@@ -55,6 +55,13 @@ ON_DISCRETE = {
     "stabilised": {"q_clip": 0.1, "entropy_penalty": 0.5},
 }
 
+CRITICS: dict[str, dict[str, Any]] = {
+    "additive": {"policy_kwargs": SMALL | {"critic": "additive"}},
+    "local": {"policy_kwargs": SMALL | {"critic": "local"}},
+    "local, of one component": {"policy_kwargs": SMALL | {"critic": "local", "local_components": 1}},
+    "local, each with a coefficient": {"policy_kwargs": SMALL | {"critic": "local"}, "per_component": True},
+}
+
 
 def options_of(switches: str, actions: str) -> dict[str, Any]:
     return SWITCHES[switches] | (ON_DISCRETE.get(switches, {}) if actions in DISCRETE else {})
@@ -70,6 +77,27 @@ class TestEveryModeGivesEagersParameters:
         assert_close_models(train(eager), train(other))
         assert other.captures >= 1
         assert_close(eager.logger.name_to_value, other.logger.name_to_value, rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("critic", CRITICS)
+    def test_captured_critics(self, not_compiled: None, critic: str) -> None:
+        options = CRITICS[critic]
+        eager = ready("eager", "multidiscrete", **options)
+        other = captured_on_the_cpu(ready("eager", "multidiscrete", **options))
+        assert_close_models(train(eager), train(other))
+        assert other.captures >= 1
+
+    @pytest.mark.parametrize("critic", ["additive", "local, of one component"])  # compiled are all, in a slow test
+    def test_critics_as_one_graph(self, traced: None, critic: str) -> None:
+        options = CRITICS[critic]
+        eager, other = ready("eager", "multidiscrete", **options), ready("compile", "multidiscrete", **options)
+        assert_close_models(train(eager), train(other))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("critic", CRITICS)
+    def test_compiled_critics(self, critic: str) -> None:
+        options = CRITICS[critic]
+        eager, other = ready("eager", "multidiscrete", **options), ready("compile", "multidiscrete", **options)
+        assert_close_models(train(eager), train(other))
 
     @pytest.mark.parametrize(
         ("switches", "actions"),
@@ -397,17 +425,18 @@ def test_replays_never_wait_for_the_device(actions: str) -> None:
 
 @pytest.mark.parametrize("execution", ["compile", "cuda_graph"])
 def test_models_can_be_pickled_after_training(traced: None, execution: str) -> None:
-    eager, model = train(ready("eager"), 10), ready("compile")
-    if execution == "cuda_graph":
-        captured_on_the_cpu(model)
-        model._run_step._capture = None
-        model._run_step._device_type = "cuda"
-    else:
-        train(model, 10)
+    eager, model = train(ready("eager"), 20), ready("compile")
+    captured = execution == "cuda_graph"
+    train(captured_on_the_cpu(model) if captured else model, 20)
+    if captured:
+        assert model._run_step._graphs
+        model._run_step._capture = None  # the stand-in, which is no part of a model
     copied = cloudpickle.loads(cloudpickle.dumps(model))
-    if execution == "compile":
-        copied.set_logger(configure(None, []))
-        assert_close_models(train(eager, 10), train(copied, 10))
+    copied.set_logger(configure(None, []))
+    if captured:
+        assert copied._run_step._graphs == {}
+        captured_on_the_cpu(copied)
+    assert_close_models(train(eager, 20), train(copied, 20))
 
 
 @pytest.mark.parametrize("share", [True, False])

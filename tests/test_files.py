@@ -1,5 +1,6 @@
 """Files cross between SAC and SoftAC, and every save and load function works on every action space."""
 
+import inspect
 import io
 import math
 from pathlib import Path
@@ -142,8 +143,9 @@ class TestEveryActionSpace:
         np.testing.assert_array_equal(loaded.replay_buffer.rewards, model.replay_buffer.rewards)
 
 
+@pytest.mark.filterwarnings("ignore:ent_coef of component")
 def test_every_argument_survives(tmp_path: Path) -> None:
-    given = {
+    given: dict[str, Any] = {
         "actor_learning_rate": "lin_1e-3",
         "critic_learning_rate": 2e-3,
         "ent_coef_learning_rate": 3e-3,
@@ -155,13 +157,24 @@ def test_every_argument_survives(tmp_path: Path) -> None:
         "critic_reduction": "min",
         "max_grad_norm": 0.5,
         "execution": "eager",
+        "precision": "high",
+        "q_clip": 0.5,
+        "entropy_penalty": 0.1,
+        "exploration_eps": 0.2,
+        "per_component": True,
     }
-    trained(actions="discrete", **given).save(tmp_path / "model")
+    parameters = inspect.signature(SoftAC).parameters.items()
+    new = {name for name, parameter in parameters if parameter.kind == inspect.Parameter.KEYWORD_ONLY}
+    assert new <= given.keys()
+    critic = {"policy_kwargs": SMALL | {"critic": "additive"}}
+    trained(actions="multidiscrete", **critic, **given).save(tmp_path / "model")
     loaded = SoftAC.load(tmp_path / "model")
     for name, value in given.items():
         kept = getattr(loaded, name)
         assert kept == (list(value) if isinstance(value, tuple) else value), name  # JSON has no tuples
-    assert loaded._update.log_ent_coef_bounds == pytest.approx((math.log(0.01), math.log(2.0)))
+    assert [float(bound[0]) for bound in loaded._update.log_ent_coef_bounds] == pytest.approx(
+        [math.log(0.01), math.log(2.0)]
+    )
     assert loaded.temperature.target == FractionTarget(0.7)
 
 
