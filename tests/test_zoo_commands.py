@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import matplotlib.pyplot as plt
 import optuna
 import pytest
@@ -22,6 +23,7 @@ import yaml
 from sac_ext import SoftAC, zoo
 from sac_ext.zoo import environments, hub, registration
 from sac_ext.zoo.running import needs
+from tests.catalogue import MaskedEnv
 
 ENV = "CartPole-v1"
 FAST = ["learning_starts:50", "batch_size:16", "buffer_size:1000", "policy_kwargs:dict(net_arch=[8])"]
@@ -165,6 +167,23 @@ def test_a_configuration_in_python_with_wrappers(
     played = float(re.search(r"Mean reward: (\d+\.\d+)", capsys.readouterr().out)[1])  # type: ignore[index]
     for mean in (score, played):
         assert mean >= 4  # steps, of which the wrapper leaves half, as they are counted
+
+
+def test_masked_environments_are_evaluated_within_their_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They refuse other actions."""
+    monkeypatch.chdir(tmp_path)
+    gym.register("Masked-v0", MaskedEnv, kwargs={"actions": "discrete"})
+    try:
+        options = ["-n", "120", "--eval-freq", "60", "--eval-episodes", "2"]
+        wrapper = "env_wrapper:'sac_ext.ActionMasksInInfo'"
+        zoo.main(["train", "--env", "Masked-v0", *options, "-params", wrapper, *FAST])
+    finally:
+        gym.registry.pop("Masked-v0")
+    assert "Score of the final policy" in capsys.readouterr().out
+    model = SoftAC.load(tmp_path / "logs" / "softac" / "Masked-v0_1" / "best_model.zip", buffer_size=1000)
+    assert model.head.mask_sizes == (4,)
 
 
 def test_arguments_of_the_environment_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,13 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
+
+from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
+from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
+from sb3_contrib.common.maskable.utils import is_masking_supported
+from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.evaluation import evaluate_policy
 
 from sac_ext.soft_ac import SoftAC
 from sac_ext.tuning.entries import our_config
@@ -49,6 +56,7 @@ def train(options: list[str]) -> None:
         needs("zoo", "optuna", "pandas")
     if "--track" in options:
         needs("wandb", "wandb")
+    from rl_zoo3 import exp_manager
     from rl_zoo3 import train as zoo_train
 
     managers: list[Any] = []
@@ -84,6 +92,11 @@ def train(options: list[str]) -> None:
                     raise SystemExit(str(error)) from error
             return found
 
+        def create_callbacks(self) -> None:
+            """Evaluations ask an environment that has action masks for them."""
+            with patch.object(exp_manager, "EvalCallback", _evaluation if self.algo == ALGO else EvalCallback):
+                super().create_callbacks()
+
         def _preprocess_schedules(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
             """SoftAC reads ``lin_3e-4`` itself; a schedule of the zoo's could not be loaded without the zoo."""
             return hyperparams if self.algo == ALGO else super()._preprocess_schedules(hyperparams)
@@ -97,13 +110,14 @@ def train(options: list[str]) -> None:
             return found
 
     defaults = ["-f", LOG_FOLDER, "--eval-freq", "5000", "-P"]
-    original, zoo_train.ExperimentManager = zoo_train.ExperimentManager, Manager
-    try:
+    with patch.object(zoo_train, "ExperimentManager", Manager):
         run_function("train", zoo_train.train, [*defaults, *options])
-    finally:
-        zoo_train.ExperimentManager = original
     if managers[0].algo == ALGO and not managers[0].optimize_hyperparameters:
         _print_score(managers[0], options)
+
+
+def _evaluation(env: Any, **options: Any) -> EvalCallback:
+    return (MaskableEvalCallback if is_masking_supported(env) else EvalCallback)(env, **options)
 
 
 class _TrialId(int):
@@ -131,7 +145,6 @@ def _check_keys(hyperparams: Mapping[str, Any]) -> None:
 def _print_score(manager: Any, options: Sequence[str]) -> None:
     """:param options: that training was started with"""
     from rl_zoo3.utils import create_test_env, get_saved_hyperparams
-    from stable_baselines3.common.evaluation import evaluate_policy
 
     path = f"{manager.save_path}/{manager.env_name}.zip"
     hyperparams, stats_path = get_saved_hyperparams(manager.params_path, norm_reward=False, test_mode=True)
@@ -146,7 +159,8 @@ def _print_score(manager: Any, options: Sequence[str]) -> None:
     )
     model = PlayedSoftAC.load(path, env=env, device=manager.device)
     deterministic = manager.deterministic_eval
-    mean, std = evaluate_policy(model, env, SCORE_EPISODES, deterministic=deterministic)
+    evaluates = evaluate_masked if is_masking_supported(env) else evaluate_policy
+    mean, std = evaluates(model, env, SCORE_EPISODES, deterministic=deterministic)
     env.close()
     how = "deterministic" if deterministic else "stochastic"
     print(f"\nScore of the final policy: {mean:.2f} +/- {std:.2f} ({SCORE_EPISODES} {how} episodes)")
