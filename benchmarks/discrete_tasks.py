@@ -66,8 +66,9 @@ class Spins(gym.Env[np.ndarray, np.ndarray]):
 
 class Board(gym.Env[np.ndarray, int]):
     """
-    A board of 19 by 19 points that is nearly full, and a pass: 362 actions, of which at most 21 are legal. Each free
-    point shows what a stone there is worth; it is taken afterwards. Passing is worth nothing. All moves are counted.
+    A board of 19 by 19 points that is nearly full, and a pass: 362 actions, of which at most 21 are legal. The
+    observation shows which points are free. A stone on one is worth the more the nearer it is to the centre, from 0 in
+    the corners to 1; passing is worth nothing. All moves are counted.
 
     :param size: of the board
     :param n_free: free points at the start
@@ -78,19 +79,21 @@ class Board(gym.Env[np.ndarray, int]):
     def __init__(self, size: int = 19, n_free: int = 20, moves: int = 10, allow_illegal: bool = False) -> None:
         self.n_points, self.n_free, self.moves, self.allow_illegal = size * size, n_free, moves, allow_illegal
         self.action_space = spaces.Discrete(self.n_points + 1)
-        self.observation_space = spaces.Box(-1, 1, (self.n_points,), np.float32)
+        self.observation_space = spaces.Box(0, 1, (self.n_points,), np.float32)
+        places = np.indices((size, size)).reshape(2, -1) - (size - 1) / 2
+        distances = np.hypot(*places)
+        self.worth = np.append(1 - distances / distances.max(), 0)
         self.n_moves = self.n_illegal = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
-        self.board = np.full(self.n_points, -1, dtype=np.float32)
-        free = self.np_random.choice(self.n_points, self.n_free, replace=False)
-        self.board[free] = self.np_random.random(self.n_free)
+        self.free = np.zeros(self.n_points, dtype=np.float32)
+        self.free[self.np_random.choice(self.n_points, self.n_free, replace=False)] = 1
         self.move = 0
-        return self.board.copy(), {}
+        return self.free.copy(), {}
 
     def action_masks(self) -> np.ndarray:
-        return np.append(self.board >= 0, True)
+        return np.append(self.free == 1, True)
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
         legal = self.action_masks()[action]
@@ -98,11 +101,26 @@ class Board(gym.Env[np.ndarray, int]):
             raise ValueError(f"point {action} is taken")
         self.n_moves += 1
         self.n_illegal += not legal
-        reward = 0.0
+        reward = float(self.worth[action]) if legal else 0.0
         if legal and action < self.n_points:
-            reward, self.board[action] = float(self.board[action]), -1
+            self.free[action] = 0
         self.move += 1
-        return self.board.copy(), reward, self.move == self.moves, False, {}
+        return self.free.copy(), reward, self.move == self.moves, False, {}
+
+    def best_and_random(self, episodes: int = 2000) -> tuple[float, float]:
+        """:return: mean returns of always taking the best legal move, and a random one"""
+        returns = []
+        for best in (True, False):
+            for episode in range(episodes):
+                self.reset(seed=episode if episode == 0 else None)
+                total, ends = 0.0, False
+                while not ends:
+                    legal = np.flatnonzero(self.action_masks())
+                    action = legal[self.worth[legal].argmax()] if best else self.np_random.choice(legal)
+                    _, reward, ends, _, _ = self.step(action)
+                    total += reward
+                returns.append(total)
+        return float(np.mean(returns[:episodes])), float(np.mean(returns[episodes:]))
 
 
 class BoardWithoutMasks(gym.Wrapper[np.ndarray, int, np.ndarray, int]):
