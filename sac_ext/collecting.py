@@ -169,7 +169,7 @@ class Collecting(ModelFiles):
 
     def _masks_now(self) -> np.ndarray | None:
         """:return: ``(n_envs, S)`` of the environments, or None where they have none"""
-        if not self._masked:
+        if not self._environment_has_masks():
             return None
         assert self.env is not None
         return masking.of_environments(self.env, self.head.mask_sizes, self.action_space)
