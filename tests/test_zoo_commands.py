@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(trained)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     return trained
+
+
+@pytest.fixture(autouse=True)
+def figures_of_its_own() -> Iterator[None]:
+    """The zoo's plots draw on top of what an open figure of the same name has."""
+    plt.close("all")
+    yield
+    plt.close("all")
 
 
 def test_record_video(here: Path) -> None:
