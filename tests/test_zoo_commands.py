@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import matplotlib.pyplot as plt
+import numpy as np
 import optuna
 import pytest
 import torch as th
@@ -178,21 +179,54 @@ def test_a_configuration_in_python_with_wrappers(
         assert mean >= 4  # steps, of which the wrapper leaves half, as they are counted
 
 
-def test_masked_environments_are_evaluated_within_their_masks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """They refuse other actions."""
-    monkeypatch.chdir(tmp_path)
-    gym.register("Masked-v0", MaskedEnv, kwargs={"actions": "discrete"})
-    try:
+class SeenMaskedEnv(MaskedEnv):
+    """That can be recorded."""
+
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 30}
+
+    def __init__(self, render_mode: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.render_mode = render_mode
+
+    def render(self) -> np.ndarray:
+        return np.zeros((32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def trained_within_masks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("masked")
+    gym.register("Masked-v0", SeenMaskedEnv, kwargs={"actions": "discrete"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         options = ["-n", "120", "--eval-freq", "60", "--eval-episodes", "2"]
-        wrapper = "env_wrapper:'sac_ext.ActionMasksInInfo'"
-        zoo.main(["train", "--env", "Masked-v0", *options, "-params", wrapper, *FAST])
-    finally:
-        gym.registry.pop("Masked-v0")
-    assert "Score of the final policy" in capsys.readouterr().out
-    model = SoftAC.load(tmp_path / "logs" / "softac" / "Masked-v0_1" / "best_model.zip", buffer_size=1000)
-    assert model.head.mask_sizes == (4,)
+        zoo.main(["train", "--env", "Masked-v0", *options, "-params", WITHIN_MASKS, *FAST])
+    yield folder
+    gym.registry.pop("Masked-v0")
+
+
+WITHIN_MASKS = "env_wrapper:'sac_ext.ActionMasksInInfo'"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["enjoy", "--no-render", "-n", "100"],
+        ["enjoy", "--no-render", "-n", "100", "--n-envs", "2", "--stochastic"],
+        ["record_video", "-n", "50"],
+        ["train", "-n", "60", "-optimize", "--n-trials", "1", "--n-evaluations", "1", "-params", WITHIN_MASKS, *FAST],
+    ],
+    ids=lambda command: " ".join(command[:6]),
+)
+def test_commands_keep_to_action_masks(
+    trained_within_masks: Path, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These environments refuse other actions."""
+    monkeypatch.chdir(trained_within_masks)
+    zoo.main([command[0], "--env", "Masked-v0", *command[1:]])
+    files = [*trained_within_masks.glob("logs/softac/Masked-v0_1/*.zip")]
+    assert {file.stem for file in files} == {"best_model", "Masked-v0"}
+    for file in files:
+        assert SoftAC.load(file, buffer_size=1000).head.mask_sizes == (4,)
 
 
 def test_arguments_of_the_environment_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import os
 from pprint import pformat
 from typing import Any
 
+from sac_ext.zoo import masks
 from sac_ext.zoo.play import LOG_FOLDER
 from sac_ext.zoo.running import ALGO, needs, run_script
 
@@ -48,14 +49,17 @@ def push_to_hub(options: list[str]) -> None:
     """
     needs("zoo", "huggingface_hub", "requests", "moviepy")
     _name_what_was_renamed()
-    from rl_zoo3.push_to_hub import generate_model_card
+    from rl_zoo3 import push_to_hub as zoo_push
+
+    generate_model_card = zoo_push.generate_model_card
 
     def card_of(algo_name: str, *args: Any) -> tuple[str, dict[str, Any]]:
         if algo_name == ALGO:
             return model_card(algo_name, *args)
         return generate_model_card(algo_name, *args)  # type: ignore[no-any-return]
 
-    run_script("push_to_hub", "rl_zoo3.push_to_hub", ["-f", LOG_FOLDER, *options], generate_model_card=card_of)
+    with masks.in_what_is_played(zoo_push):
+        run_script("push_to_hub", zoo_push, ["-f", LOG_FOLDER, *options], generate_model_card=card_of)
 
 
 def load_from_hub(options: list[str]) -> None:
@@ -72,10 +76,11 @@ def load_from_hub(options: list[str]) -> None:
         )
     from huggingface_hub.errors import EntryNotFoundError
     from requests.exceptions import HTTPError
+    from rl_zoo3 import load_from_hub as zoo_load
 
     # a model without VecNormalize has no statistics, which huggingface_hub 2 says by no HTTPError of requests'
     absent = (HTTPError, EntryNotFoundError)
-    run_script("load_from_hub", "rl_zoo3.load_from_hub", ["-f", LOG_FOLDER, *options], HTTPError=absent)
+    run_script("load_from_hub", zoo_load, ["-f", LOG_FOLDER, *options], HTTPError=absent)
 
 
 def model_card(

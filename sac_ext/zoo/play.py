@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from sac_ext.zoo import masks
 from sac_ext.zoo.environments import folder_names
 from sac_ext.zoo.running import ALGO, needs, options_of, run_function, run_script
 
@@ -24,9 +25,10 @@ def enjoy(options: list[str]) -> None:
     :param options: command-line options of ``rl_zoo3.enjoy``
     """
     needs("zoo", "requests")
-    from rl_zoo3.enjoy import enjoy as zoo_enjoy
+    from rl_zoo3 import enjoy as zoo_enjoy
 
-    run_function("enjoy", zoo_enjoy, ["-f", LOG_FOLDER, *options])
+    with masks.in_what_is_played(zoo_enjoy):
+        run_function("enjoy", zoo_enjoy.enjoy, ["-f", LOG_FOLDER, *options])
 
 
 def record_video(options: list[str]) -> None:
@@ -36,7 +38,10 @@ def record_video(options: list[str]) -> None:
     :param options: command-line options of ``rl_zoo3.record_video``
     """
     needs("zoo", "moviepy")
-    run_script("record_video", "rl_zoo3.record_video", ["-f", LOG_FOLDER, *options])
+    from rl_zoo3 import record_video as zoo_record_video
+
+    with masks.in_what_is_played(zoo_record_video):
+        run_script("record_video", zoo_record_video, ["-f", LOG_FOLDER, *options])
 
 
 def benchmark(options: list[str]) -> None:

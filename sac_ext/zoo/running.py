@@ -2,11 +2,11 @@
 
 import ast
 import contextlib
-import importlib
 import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, TypeGuard
 
 ALGO = "softac"
@@ -38,20 +38,19 @@ def run_function(command: str, function: Callable[[], None], options: list[str])
         function()
 
 
-def run_script(command: str, module_name: str, options: list[str], **replaced: Any) -> None:
+def run_script(command: str, module: ModuleType, options: list[str], **replaced: Any) -> None:
     """
     Run what a module does as a script, which cannot be called otherwise.
 
     :param command: for messages
-    :param module_name: of the zoo
+    :param module: of the zoo
     :param options: on the command line
     :param replaced: names of the module that stand for something else meanwhile
     """
-    module = importlib.import_module(module_name)
     original = {name: getattr(module, name) for name in replaced}
     blocks = [node for node in ast.parse(inspect.getsource(module)).body if _is_main_block(node)]
     if not blocks:
-        raise RuntimeError(f"{module_name} is no script in this version of rl_zoo3")
+        raise RuntimeError(f"{module.__name__} is no script in this version of rl_zoo3")
     code = compile(ast.Module(blocks[0].body, []), str(module.__file__), "exec")
     vars(module).update(replaced)
     try:

@@ -9,14 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
-from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
-from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
-from sb3_contrib.common.maskable.utils import is_masking_supported
-from stable_baselines3.common.callbacks import EvalCallback
-from stable_baselines3.common.evaluation import evaluate_policy
-
 from sac_ext.soft_ac import SoftAC
 from sac_ext.tuning.entries import our_config
+from sac_ext.zoo import masks
 from sac_ext.zoo.play import LOG_FOLDER
 from sac_ext.zoo.registration import PlayedSoftAC
 from sac_ext.zoo.running import ALGO, needs, run_function
@@ -56,7 +51,6 @@ def train(options: list[str]) -> None:
         needs("zoo", "optuna", "pandas")
     if "--track" in options:
         needs("wandb", "wandb")
-    from rl_zoo3 import exp_manager
     from rl_zoo3 import train as zoo_train
 
     managers: list[Any] = []
@@ -92,11 +86,6 @@ def train(options: list[str]) -> None:
                     raise SystemExit(str(error)) from error
             return found
 
-        def create_callbacks(self) -> None:
-            """Evaluations ask an environment that has action masks for them."""
-            with patch.object(exp_manager, "EvalCallback", _evaluation if self.algo == ALGO else EvalCallback):
-                super().create_callbacks()
-
         def _preprocess_schedules(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
             """SoftAC reads ``lin_3e-4`` itself; a schedule of the zoo's could not be loaded without the zoo."""
             return hyperparams if self.algo == ALGO else super()._preprocess_schedules(hyperparams)
@@ -110,14 +99,10 @@ def train(options: list[str]) -> None:
             return found
 
     defaults = ["-f", LOG_FOLDER, "--eval-freq", "5000", "-P"]
-    with patch.object(zoo_train, "ExperimentManager", Manager):
+    with patch.object(zoo_train, "ExperimentManager", Manager), masks.in_evaluations():
         run_function("train", zoo_train.train, [*defaults, *options])
     if managers[0].algo == ALGO and not managers[0].optimize_hyperparameters:
         _print_score(managers[0], options)
-
-
-def _evaluation(env: Any, **options: Any) -> EvalCallback:
-    return (MaskableEvalCallback if is_masking_supported(env) else EvalCallback)(env, **options)
 
 
 class _TrialId(int):
@@ -159,8 +144,7 @@ def _print_score(manager: Any, options: Sequence[str]) -> None:
     )
     model = PlayedSoftAC.load(path, env=env, device=manager.device)
     deterministic = manager.deterministic_eval
-    evaluates = evaluate_masked if is_masking_supported(env) else evaluate_policy
-    mean, std = evaluates(model, env, SCORE_EPISODES, deterministic=deterministic)
+    mean, std = masks.evaluate_policy(model, env, SCORE_EPISODES, deterministic=deterministic)
     env.close()
     how = "deterministic" if deterministic else "stochastic"
     print(f"\nScore of the final policy: {mean:.2f} +/- {std:.2f} ({SCORE_EPISODES} {how} episodes)")
