@@ -23,7 +23,7 @@ pytest.importorskip("rl_zoo3")
 import yaml
 
 from sac_ext import SoftAC, zoo
-from sac_ext.zoo import environments, hub, registration
+from sac_ext.zoo import environments, hub, registration, runs
 from sac_ext.zoo.running import needs
 from tests.catalogue import MaskedEnv
 
@@ -110,7 +110,32 @@ def test_names_with_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     ],
 )
 def test_folders_of_names(options: list[str], expected: list[str]) -> None:
-    assert environments.folder_names(options) == expected
+    assert runs.folder_names(options) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["enjoy", "--env", ENV],
+        ["enjoy", "--env", "MinAtar/Breakout-v1"],
+        ["record_video", "--env", ENV, "-f", "elsewhere"],
+        ["push_to_hub", "--env", ENV, "-orga", "us"],
+        ["plot_train", "-e", "Acrobot-v1", ENV],
+        ["all_plots", "-e", ENV, "-f", "a", "b", "-a", "softac", "sac", "--no-display"],
+        ["benchmark"],
+    ],
+    ids=lambda options: " ".join(options[:3]),
+)
+def test_what_was_not_trained_is_said_in_one_line(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs" / "softac" / "Acrobot-v1_1").mkdir(parents=True)
+    if options == ["benchmark"]:
+        monkeypatch.chdir(tmp_path / "logs" / "softac")
+    with pytest.raises(SystemExit, match=r"(nothing was|no folder logs of) trained.*by -") as stopped:
+        zoo.main(options)
+    assert "\n" not in str(stopped.value)
 
 
 def test_plots(here: Path) -> None:

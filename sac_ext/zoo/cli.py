@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from sac_ext.soft_ac import SoftAC
-from sac_ext.zoo import environments, hub, play
+from sac_ext.zoo import environments, hub, play, runs
 from sac_ext.zoo.registration import PlayedSoftAC, register
 from sac_ext.zoo.train import train
 
@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], type[SoftAC]]] = {
 }
 PLAY = ("train", "enjoy", "record_video", "push_to_hub")
 """Those that make the environment they are given."""
+OF_TRAINED = ("enjoy", "record_video", "plot_train", "all_plots", "push_to_hub")
+"""Those that need something trained in it."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,4 +45,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments[0] in PLAY:
         for name in asked_for:
             environments.check(name)
+    if arguments[0] in OF_TRAINED:
+        runs.check(arguments[1:], asked_for)
     command(arguments[1:])

@@ -27,12 +27,6 @@ def named_in(options: Sequence[str]) -> list[str]:
     return names
 
 
-def folder_names(options: Sequence[str]) -> list[str]:
-    """:return: options with environments as the zoo names their folders, ``MinAtar-Breakout-v1``"""
-    names = named_in(options)
-    return [option.replace("/", "-") if option.removeprefix("--env=") in names else option for option in options]
-
-
 def register(asked_for: Iterable[str]) -> None:
     """
     Make MinAtar's environments known to gymnasium, and gymnasium-robotics', which take a while to import and print a

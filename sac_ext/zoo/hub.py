@@ -6,8 +6,8 @@ from pprint import pformat
 from typing import Any
 
 from sac_ext.zoo import masks
-from sac_ext.zoo.play import LOG_FOLDER
 from sac_ext.zoo.running import ALGO, needs, run_script
+from sac_ext.zoo.runs import LOG_FOLDER
 
 _CARD = """
 # **{name}** agent playing **{env_id}**

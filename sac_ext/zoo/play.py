@@ -11,10 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 from sac_ext.zoo import masks
-from sac_ext.zoo.environments import folder_names
 from sac_ext.zoo.running import ALGO, needs, options_of, run_function, run_script
+from sac_ext.zoo.runs import LOG_FOLDER, folder_names
 
-LOG_FOLDER = "logs"
 _OF_PLOTS = ("seaborn", "scipy", "pandas", "pytablewriter")
 
 
@@ -58,7 +57,9 @@ def benchmark(options: list[str]) -> None:
 
     call, get_trained_models = subprocess.call, utils.get_trained_models
     options = ["--log-dir", LOG_FOLDER, "--benchmark-dir", f"{LOG_FOLDER}/benchmark", "--no-hub", *options]
-    benchmark_folder = Path(_last_of("--benchmark-dir", options))
+    benchmark_folder, log_folder = (Path(_last_of(name, options)) for name in ("--benchmark-dir", "--log-dir"))
+    if not log_folder.is_dir():
+        raise SystemExit(f"there is no folder {log_folder} of trained models: train some, or name theirs by --log-dir")
 
     def call_enjoy(command: Sequence[str], *args: Any, **kwargs: Any) -> int:
         if list(command[:2]) == ["python", "enjoy.py"]:

@@ -12,9 +12,9 @@ from unittest.mock import patch
 from sac_ext.soft_ac import SoftAC
 from sac_ext.tuning.entries import our_config
 from sac_ext.zoo import masks
-from sac_ext.zoo.play import LOG_FOLDER
 from sac_ext.zoo.registration import PlayedSoftAC
 from sac_ext.zoo.running import ALGO, needs, run_function
+from sac_ext.zoo.runs import LOG_FOLDER
 
 SCORE_EPISODES = 20
 SCORE_SEED_OFFSET = 10_000  # the score's environment must not repeat the training's
