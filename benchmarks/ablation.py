@@ -89,15 +89,16 @@ ROUNDS = {
         },
         seeds=range(2),
     ),
+    # the four best of the second
     "final": Round(
         steps=SHORT,
         lunar_lander={"exploration_eps": 0.1},
         centre=DEFAULTS,
         variants={
             "defaults": {},
-            "target 0.5": {"target_entropy": "fraction:0.5"},
             "entropy in critic 1": {"entropy_in_critic": 1.0},
-            "minimum of critics": {"critic_reduction": "min"},
+            "alpha's rate 1e-4": {"ent_coef_learning_rate": "lin_1e-4"},
+            "target 0.2": {"target_entropy": "fraction:0.2"},
         },
         seeds=range(10, 20),
     ),
