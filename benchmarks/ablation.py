@@ -114,10 +114,14 @@ def options_of(round_: Round, env: str, variant: str) -> dict[str, Any]:
     return options | round_.lunar_lander if env == "LunarLander-v3" else options
 
 
-def job(round_: Round, env: str, variant: str, seed: int) -> dict[str, Any]:
+EPISODES = 50
+
+
+def job(round_: Round, env: str, variant: str, seed: int, episodes: int = EPISODES) -> dict[str, Any]:
     """:return: what a result is of"""
     options = options_of(round_, env, variant)
-    return {"env": env, "variant": variant, "seed": seed, "steps": round_.steps[env], "options": options}
+    found = {"env": env, "variant": variant, "seed": seed, "steps": round_.steps[env]}
+    return found | {"options": options, "episodes": episodes}
 
 
 def run(env: str, seed: int, steps: int, options: dict[str, Any], episodes: int) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", choices=SHORT, default=list(SHORT))
     parser.add_argument("--variants", nargs="+", help="default: all of the round")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the round")
-    parser.add_argument("--episodes", type=int, default=50)
+    parser.add_argument("--episodes", type=int, default=EPISODES)
     add_worker_options(parser)
     options = parser.parse_args()
     round_ = ROUNDS[options.round]
@@ -153,7 +157,7 @@ def main() -> None:
     check_environments(options.envs)
     out = RESULTS / f"ablation-{options.round}.jsonl"
     jobs = [
-        job(round_, env, variant, seed)
+        job(round_, env, variant, seed, options.episodes)
         for seed in options.seeds or round_.seeds
         for variant in options.variants or round_.variants
         for env in options.envs

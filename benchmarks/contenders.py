@@ -31,15 +31,6 @@ def soft_ac(env_id: str, seed: int, **changes: Any) -> BaseAlgorithm:
     return SoftAC(env=make_vec_env(env_id, seed=seed), seed=seed, device="cpu", **arguments)
 
 
-def changed(**changes: Any) -> Make:
-    """SoftAC with its entry but for these arguments."""
-    return functools.partial(soft_ac, **changes)
-
-
-def without_entropy(env_id: str, seed: int) -> BaseAlgorithm:
-    return soft_ac(env_id, seed, ent_coef=0.0, policy_delay=2)
-
-
 def sac(env_id: str, seed: int) -> BaseAlgorithm:
     """SB3's, with the entry that SoftAC has."""
     from stable_baselines3 import SAC
@@ -122,33 +113,44 @@ def _with_schedules(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: parsed(value) for name, value in arguments.items()}
 
 
-WITH_OUR_ENTRY = ("SoftAC", "SoftAC, constant target", "SoftAC without entropy", "SAC")
-"""Whose results hold for the entry of today only."""
+_SMALL = {"policy_kwargs": {"net_arch": [64, 64]}}
+_CONSTANT = {"target_entropy": "fraction:0.5"}
+_THREE_STEPS = {"n_steps": 3, "exploration_eps": 0.0}
+WITH_OUR_ENTRY: dict[str, dict[str, Any]] = {
+    "SoftAC": {},
+    "SAC": {},
+    "SoftAC without entropy": {"ent_coef": 0.0, "policy_delay": 2},
+    # entries that there were before, and a constant target
+    "SoftAC, constant target": _CONSTANT,
+    "SoftAC, 64-64": _SMALL,
+    "SoftAC, 64-64, constant target": _SMALL | _CONSTANT,
+    "SoftAC, 3-step returns, no random actions": _THREE_STEPS,
+    "SoftAC, 3-step returns, no random actions, constant target": _THREE_STEPS | _CONSTANT,
+}
+"""What they change in it: their results hold for the entry of today only."""
+
+
+def _of_ours(*names: str) -> dict[str, Make]:
+    return {name: functools.partial(soft_ac, **WITH_OUR_ENTRY[name]) for name in names}
+
+
 DISCRETE: dict[str, Make] = {
-    "SoftAC": soft_ac,
+    **_of_ours("SoftAC"),
     "DQN": of_the_zoo("DQN"),
     "PPO": of_the_zoo("PPO"),
     "SDSAC": sdsac,
 }
-# Entries that there were before, and a constant target
-_SMALL = {"policy_kwargs": {"net_arch": [64, 64]}}
-_CONSTANT = {"target_entropy": "fraction:0.5"}
-_THREE_STEPS = {"n_steps": 3, "exploration_eps": 0.0}
 VARIANTS: dict[str, dict[str, Make]] = {
-    "CartPole-v1": {"SoftAC, constant target": changed(**_CONSTANT)},
-    "Acrobot-v1": {
-        "SoftAC, 64-64": changed(**_SMALL),
-        "SoftAC, 64-64, constant target": changed(**_SMALL, **_CONSTANT),
-    },
-    "LunarLander-v3": {
-        "SoftAC, 3-step returns, no random actions": changed(**_THREE_STEPS),
-        "SoftAC, 3-step returns, no random actions, constant target": changed(**_THREE_STEPS, **_CONSTANT),
-    },
+    "CartPole-v1": _of_ours("SoftAC, constant target"),
+    "Acrobot-v1": _of_ours("SoftAC, 64-64", "SoftAC, 64-64, constant target"),
+    "LunarLander-v3": _of_ours(
+        "SoftAC, 3-step returns, no random actions", "SoftAC, 3-step returns, no random actions, constant target"
+    ),
 }
-MINATAR: dict[str, Make] = {"SoftAC": soft_ac, "DQN": dqn_of_minatar}
-CONTINUOUS: dict[str, Make] = {"SoftAC": soft_ac, "SAC": sac}
+MINATAR: dict[str, Make] = {**_of_ours("SoftAC"), "DQN": dqn_of_minatar}
+CONTINUOUS: dict[str, Make] = {**_of_ours("SoftAC"), "SAC": sac}
 WITHOUT_ENTROPY: dict[str, Make] = {
-    "SoftAC without entropy": without_entropy,
+    **_of_ours("SoftAC without entropy"),
     "TD3": deterministic("TD3"),
     "DDPG": deterministic("DDPG"),
 }

@@ -40,10 +40,15 @@ CONTENDERS: dict[str, dict[str, Make]] = {
 }
 
 
-def job(env: str, contender: str, seed: int, steps: int) -> dict[str, Any]:
+EPISODES = 100
+
+
+def job(env: str, contender: str, seed: int, steps: int, episodes: int = EPISODES) -> dict[str, Any]:
     """:return: what a result is of; of contenders with an entry of ours, also that entry"""
-    found = {"env": env, "contender": contender, "seed": seed, "steps": steps}
-    return found | {"entry": our_entry(env)} if contender in WITH_OUR_ENTRY else found
+    found = {"env": env, "contender": contender, "seed": seed, "steps": steps, "episodes": episodes}
+    if contender not in WITH_OUR_ENTRY:
+        return found
+    return found | {"entry": our_entry(env) | WITH_OUR_ENTRY[contender]}
 
 
 def up_to_date(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -64,7 +69,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104])
     parser.add_argument("--steps", type=int, help=f"of every run; default: {STEPS}")
-    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--episodes", type=int, default=EPISODES)
     add_worker_options(parser)
     options = parser.parse_args()
     pin(options)
@@ -72,7 +77,7 @@ def main() -> None:
     register()  # MinAtar's environments, where minatar is installed
     check_environments(options.envs)
     jobs = [
-        job(env, contender, seed, options.steps or STEPS[env])
+        job(env, contender, seed, options.steps or STEPS[env], options.episodes)
         for env in options.envs
         for seed in options.seeds
         for contender in CONTENDERS[env]
