@@ -11,7 +11,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from sb3_contrib.common.maskable import evaluation as maskable_evaluation
+from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME, get_action_masks, is_masking_supported
+from stable_baselines3.common import evaluation
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, EventCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 IN_INFO = "action_masks"
@@ -36,6 +40,45 @@ class ActionMasksInInfo(gym.Wrapper[Any, Any, Any, Any]):
 def are_supported(env: Any) -> bool:
     """:return: whether an environment, or each of a vectorised one, has ``action_masks()``"""
     return bool(is_masking_supported(env))
+
+
+def are_taken(model: Any, env: Any) -> bool:
+    """:return: whether a model takes masks, and an environment has them"""
+    return bool(getattr(getattr(model, "head", None), "mask_sizes", ())) and are_supported(env)
+
+
+def evaluate_policy(model: Any, env: Any, *args: Any, **kwargs: Any) -> Any:
+    """
+    :param model: to evaluate
+    :param env: to evaluate it in, which is asked for its masks where the model takes them
+    :param args: of SB3's function of this name
+    :param kwargs: of SB3's function of this name
+    :return: what SB3's function does
+    """
+    module = maskable_evaluation if are_taken(model, env) else evaluation
+    return module.evaluate_policy(model, env, *args, **kwargs)
+
+
+EVALUATED_WITHOUT = "EvalCallback evaluates without action masks"
+
+
+def warn_of_evaluations_without(callback: BaseCallback, model: Any) -> None:
+    """
+    :param callback: of ``learn()``
+    :param model: that learns
+    """
+    if isinstance(callback, CallbackList):
+        for each in callback.callbacks:
+            warn_of_evaluations_without(each, model)
+    elif isinstance(callback, EvalCallback) and not isinstance(callback, MaskableEvalCallback):
+        if are_taken(model, callback.eval_env):
+            warnings.warn(
+                f"{EVALUATED_WITHOUT}, though its environment has them, so the policy may take actions that are not "
+                "allowed: use sb3_contrib.common.maskable.callbacks.MaskableEvalCallback",
+                stacklevel=2,
+            )
+    elif isinstance(callback, EventCallback) and callback.callback is not None:
+        warn_of_evaluations_without(callback.callback, model)
 
 
 def check(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any]) -> np.ndarray:

@@ -1,7 +1,9 @@
 """What users pass, checked and parsed: numbers, choices and schedules."""
 
+import difflib
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,19 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 
 LINEAR_PREFIX = "lin_"
+
+
+def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    """
+    :param given: names of arguments, among which there may be others than the known ones
+    :param known: those there are
+    :raises TypeError: for one that is nearly the name of a known one
+    """
+    known = list(known)
+    for name in given:
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if nearest and nearest[0] != name:
+            raise TypeError(f"there is no argument {name!r}: did you mean {nearest[0]!r}?")
 
 
 def as_number(name: str, value: Any) -> float:

@@ -1,5 +1,7 @@
 """How transitions are collected, kept and drawn: the replay buffer, action masks, and NaN refused at the door."""
 
+import io
+import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import MaybeCallback, RolloutReturn
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -18,12 +20,22 @@ from sac_ext import action_masks as masking
 from sac_ext import finite
 from sac_ext.arguments import number_between
 from sac_ext.buffers import DeviceReplayBuffer
+from sac_ext.buffers.memory import existing_or_auto
 from sac_ext.heads import ActionHead, has_discrete_actions
 from sac_ext.model_files import ModelFiles
 from sac_ext.torch_settings import unvalidated_distributions
 
 # Of the DeviceReplayBuffer, and of none of SB3's
-OUR_OPTIONS = {"frame_stack", "prioritized", "alpha", "beta", "soft_n_steps", "storage_device", "memory_limit"}
+OUR_OPTIONS = {
+    "frame_stack",
+    "frame_stack_axis",
+    "prioritized",
+    "alpha",
+    "beta",
+    "soft_n_steps",
+    "storage_device",
+    "memory_limit",
+}
 
 
 class Collecting(ModelFiles):
@@ -32,6 +44,8 @@ class Collecting(ModelFiles):
     head: ActionHead
     actor: Any
     entropy_penalty: float | None
+    _loaded: bool
+    """Whether it comes from a file."""
     exploration_eps: Any
     _exploration_schedule: FloatSchedule
     _action_masks: np.ndarray | None = None
@@ -50,6 +64,9 @@ class Collecting(ModelFiles):
             self.replay_buffer_kwargs = {k: v for k, v in self.replay_buffer_kwargs.items() if k not in chosen}
         if self.replay_buffer_class is None:
             self.replay_buffer_class = DeviceReplayBuffer
+        if self._loaded and "storage_device" in self.replay_buffer_kwargs:
+            where = existing_or_auto(str(self.replay_buffer_kwargs["storage_device"]))
+            self.replay_buffer_kwargs = self.replay_buffer_kwargs | {"storage_device": where}
         foreign = sorted(OUR_OPTIONS & self.replay_buffer_kwargs.keys())
         if foreign and self.replay_buffer_class.__module__.startswith("stable_baselines3."):
             raise ValueError(
@@ -71,10 +88,29 @@ class Collecting(ModelFiles):
             device=self.device,
             n_envs=self.n_envs,
             optimize_memory_usage=self.optimize_memory_usage,
-            **self.needed_notes() | self.n_step_arguments() | self.replay_buffer_kwargs,
+            **self._needed_notes() | self._n_step_arguments() | self.replay_buffer_kwargs,
         )
 
-    def needed_notes(self) -> dict[str, Any]:
+    def _n_step_arguments(self) -> dict[str, Any]:
+        """:return: what a replay buffer has to know of n-step returns"""
+        asked = self.replay_buffer_kwargs.get("n_steps", self.n_steps)
+        if self.n_steps not in (1, asked):
+            raise ValueError(f"n_steps={self.n_steps}, but replay_buffer_kwargs has n_steps={asked}: leave one out")
+        return {"n_steps": asked, "gamma": self.gamma} if asked != 1 else {}
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        self._replace_missing_replay_buffer()  # whose options the loaded one gets
+        super().load_replay_buffer(path, truncate_last_traj)
+
+    load_replay_buffer.__doc__ = ModelFiles.load_replay_buffer.__doc__
+
+    def _replace_missing_replay_buffer(self) -> None:
+        """Users may have deleted it to free memory, or set it to None to begin with an empty one."""
+        if getattr(self, "replay_buffer", None) is None:
+            self.replay_buffer = None
+            self._prepare_replay_buffer()
+
+    def _needed_notes(self) -> dict[str, Any]:
         """:return: what the replay buffer has to keep for this environment and these arguments, as its arguments"""
         return {
             "behavior_entropy": self.entropy_penalty is not None,
@@ -92,19 +128,17 @@ class Collecting(ModelFiles):
 
         :raises ValueError: where the buffer lacks what is needed and has transitions already, or is not ours
         """
+        self._replace_missing_replay_buffer()
         buffer = self.replay_buffer
         lacking = self._lacking(buffer)
-        chosen = self.replay_buffer_class if buffer is None else type(buffer)
-        if not lacking or chosen is None:
-            return
-        if issubclass(chosen, DeviceReplayBuffer) and (buffer is None or buffer.size() == 0):
-            self.replay_buffer = self._new_replay_buffer(chosen)
-            return
-        raise _lacks(lacking, chosen, buffer)
+        if isinstance(buffer, DeviceReplayBuffer) and buffer.size() == 0 and lacking:
+            self.replay_buffer = self._new_replay_buffer(type(buffer))
+        elif lacking and buffer is not None:
+            raise _lacks(lacking, type(buffer), buffer)
 
     def _lacking(self, buffer: Any) -> list[str]:
         """:return: what a replay buffer, or a class of them, would have to keep and does not"""
-        return [name for name, value in self.needed_notes().items() if value and getattr(buffer, name, None) != value]
+        return [name for name, value in self._needed_notes().items() if value and getattr(buffer, name, None) != value]
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
         """
@@ -116,7 +150,7 @@ class Collecting(ModelFiles):
         super().set_env(env, force_reset)
         self._masked = None
 
-    def check_notes_are_kept(self) -> None:
+    def _check_notes_are_kept(self) -> None:
         """:raises ValueError: if the replay buffer lacks what the entropy penalty or the environment's masks need"""
         lacking = self._lacking(self.replay_buffer)
         if lacking:
@@ -126,7 +160,7 @@ class Collecting(ModelFiles):
         buffer, env = self.replay_buffer, self._vec_normalize_env
         assert buffer is not None
         if isinstance(buffer, DeviceReplayBuffer):
-            buffer.set_progress_remaining(self._current_progress_remaining)
+            buffer.set_progress_remaining(self._progress_remaining)
             yield from buffer.batches(n, batch_size, env)
         else:
             for _ in range(n):
@@ -163,8 +197,8 @@ class Collecting(ModelFiles):
         """
         if action_masks is None:
             return super().predict(observation, state, episode_start, deterministic)
-        if not self.head.mask_sizes:  # SB3's own policy for Box would not know the argument
-            masking.check(action_masks, self.head.mask_sizes, self.action_space)
+        if not self.head.mask_sizes:  # SB3's own policy for Box does not know the argument
+            raise ValueError(f"actions of {self.action_space} cannot be masked: leave action_masks out")
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)  # type: ignore[call-arg]
 
     def _masks_now(self) -> np.ndarray | None:
@@ -211,6 +245,20 @@ class Collecting(ModelFiles):
 
     # ---------------------------------------------------------------- storing
 
+    def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
+        """
+        SB3's ``collect_rollouts``. Where a callback stops it, SB3 has taken a step that it does not store: what a later
+        ``learn()`` would store next is no transition, so that one begins with a reset.
+
+        :param args: of SB3's
+        :param kwargs: of SB3's
+        :return: how much was collected
+        """
+        rollout = super().collect_rollouts(*args, **kwargs)
+        if not rollout.continue_training:
+            self._last_obs = None
+        return rollout
+
     def _setup_learn(
         self,
         total_timesteps: int,
@@ -232,6 +280,7 @@ class Collecting(ModelFiles):
             self.optimize_memory_usage = kept
         finite.check_observation(self._last_obs, "the reset of the environment")
         self._action_masks = self._masks_now()
+        masking.warn_of_evaluations_without(result[1], self)
         return result
 
     def _store_transition(
@@ -292,8 +341,10 @@ class Collecting(ModelFiles):
 def _lacks(names: list[str], buffer_class: type, buffer: ReplayBuffer | None) -> ValueError:
     what = {"behavior_entropy": "the entropies that entropy_penalty needs", "action_mask_size": "action masks"}
     size = 0 if buffer is None else buffer.size()
+    way_out = "only the DeviceReplayBuffer can (replay_buffer_class=None)"
+    if issubclass(buffer_class, DeviceReplayBuffer):
+        way_out = "start with an empty one (model.replay_buffer = None)"
     return ValueError(
         f"the replay buffer, a {buffer_class.__name__} with {size} transitions, does not keep "
-        f"{' and '.join(what[name] for name in names)}: only the DeviceReplayBuffer can (replay_buffer_class=None). "
-        "Where one has transitions without them, start with an empty one (model.replay_buffer = None)"
+        f"{' and '.join(what[name] for name in names)}: {way_out}"
     )

@@ -36,13 +36,20 @@ class EntCoef(Collecting):
 
     # ---------------------------------------------------------------- setup
 
-    def _parse_ent_coef(self, check_target: bool = True) -> None:
+    def _parse_ent_coef(self, check_target: bool = True, trained: bool = False) -> None:
+        """
+        Make the :attr:`temperature` of the arguments, with what a saved target remembered.
+
+        :param check_target: whether a target out of reach is refused
+        :param trained: whether the coefficient has a value already, and does not start where ``ent_coef`` says
+        :raises ValueError: for arguments that do not go together
+        """
         n_coefs = 1
         if arguments.boolean("per_component", self.per_component):
             self._check_per_component()
             n_coefs = self.head.policy_components
         self.temperature = Temperature(
-            self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults, n_coefs
+            self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults, n_coefs, trained
         )
         self.temperature.trained_with = self._n_updates > 0
         if self.temperature.learned:
@@ -144,6 +151,12 @@ class EntCoef(Collecting):
     # ---------------------------------------------------------------- loading
 
     def _change_ent_coef(self, changes: dict[str, Any]) -> None:
+        """
+        A coefficient that was learned and still is goes on from its value, moved into the bounds.
+
+        :param changes: arguments of ``ENT_COEF_ARGUMENTS``, given to ``load``
+        :raises ValueError: for arguments that do not go together
+        """
         log_ent_coef, optimizer = self.log_ent_coef, self.ent_coef_optimizer
         for name, value in changes.items():
             setattr(self, name, value)
@@ -153,7 +166,7 @@ class EntCoef(Collecting):
             for name in {"ent_coef_bounds", "ent_coef_learning_rate"} - changes.keys():
                 setattr(self, name, None)  # the file's, which were meant for the coefficient it had
         self._check_kept_lists(changes)
-        self._parse_ent_coef()
+        self._parse_ent_coef(trained="ent_coef" not in changes)
         if "target_entropy" in changes:
             self.temperature.trained_with = False
         self._create_ent_coef()

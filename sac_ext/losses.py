@@ -133,7 +133,7 @@ def ent_coef_loss(
     log_ent_coef: th.Tensor,
     entropy: th.Tensor,
     target_entropy: th.Tensor | float,
-    free: th.Tensor | None = None,
+    has_choice: th.Tensor | None = None,
 ) -> th.Tensor:
     """
     ``E_s[log alpha * (H(pi(.|s)) - target)]``: alpha grows while the entropy is below its target.
@@ -143,13 +143,14 @@ def ent_coef_loss(
     :param log_ent_coef: ``(1,)``, or ``(K,)`` for a coefficient of each component, whose losses are summed
     :param entropy: ``(B,)`` in nats, or ``(B, K)``; no gradient flows into it
     :param target_entropy: ``()`` in nats, or ``(K,)``; ``(B,)`` or ``(B, K)`` where it differs between states
-    :param free: of the shape of ``entropy``, whether a state leaves a choice, or None if all do; others do not count
+    :param has_choice: of the shape of ``entropy``, whether a state leaves a choice, or None if all do; others do
+        not count
     :return: ``()``
     """
     losses = log_ent_coef * (entropy - target_entropy).detach()
-    if free is None:
+    if has_choice is None:
         return losses.mean(dim=0).sum()
-    return ((losses * free).sum(dim=0) / free.sum(dim=0).clamp(min=1)).sum()
+    return ((losses * has_choice).sum(dim=0) / has_choice.sum(dim=0).clamp(min=1)).sum()
 
 
 def _require_same_shape(**tensors: th.Tensor) -> None:

@@ -32,6 +32,7 @@ RESOLVED = (
     "_loaded",
     "_update",
     "_run_step",
+    "_executes",
     "_action_masks",
     "_masked",
     "_log_bounds",
@@ -182,13 +183,6 @@ class ModelFiles(OffPolicyAlgorithm):
                 f"(the model's n_steps is {self.n_steps}), without priorities (prioritized={prioritized})",
                 stacklevel=3,
             )
-
-    def n_step_arguments(self) -> dict[str, Any]:
-        """:return: what a replay buffer has to know of n-step returns"""
-        asked = self.replay_buffer_kwargs.get("n_steps", self.n_steps)
-        if self.n_steps not in (1, asked):
-            raise ValueError(f"n_steps={self.n_steps}, but replay_buffer_kwargs has n_steps={asked}: leave one out")
-        return {"n_steps": asked, "gamma": self.gamma} if asked != 1 else {}
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts = ["policy", "actor.optimizer", "critic.optimizer"]

@@ -94,7 +94,8 @@ def obstacle(optimizer: Optimizer) -> str | None:
     own_hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     if own_hooks or _global_optimizer_pre_hooks or _global_optimizer_post_hooks:
         return f"the optimizer {type(optimizer).__name__} has hooks on its step"
-    if not hasattr(vars(optimizer).get("step", optimizer.step), "_wrapped_by_lr_sched") and "step" in vars(optimizer):
+    own_step = vars(optimizer).get("step")
+    if own_step is not None and not hasattr(own_step, "_wrapped_by_lr_sched"):
         return f"the optimizer {type(optimizer).__name__} has a step() that is not its class's"
     if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in trainable(optimizer)):
         return "parameters have hooks on their gradients"

@@ -1,6 +1,7 @@
 """The SB3 algorithm class: arguments, wiring, logging, what is saved. Formulas are in ``losses``, their order in
 ``update``, action spaces in ``heads``."""
 
+import inspect
 import io
 import pathlib
 from collections.abc import Callable
@@ -105,8 +106,9 @@ class SoftAC(EntCoef):
         Box, 0 on discrete actions
     :param critic_reduction: ``"min"`` or ``"mean"`` over the critics; None for the default: min on Box, mean on
         discrete actions
-    :param q_clip: each squared TD error is the larger one of the critic's and of that of the critic kept this close to
-        the target critic (Q-clip, Zhou et al. 2022, arXiv:2209.10081); None for the plain squared error
+    :param q_clip: ``c`` of Q-clip (Zhou et al. 2022, arXiv:2209.10081): each squared TD error is the larger one of
+        ``(Q - y)^2`` and ``(Q' + clip(Q - Q', -c, c) - y)^2``, with ``Q'`` from the target critic; None for the plain
+        squared error
     :param entropy_penalty: weight in the actor's loss of half the squared difference between the policy's entropy and
         that of the policy that acted (Zhou et al. 2022); None for none. On discrete actions, with a
         ``DeviceReplayBuffer``
@@ -239,7 +241,7 @@ class SoftAC(EntCoef):
         self.head = make_head(self.action_space, **options)
         self._restore_target_entropy()
         self._check_arguments()
-        self._parse_ent_coef(check_target=not self._loaded)  # it may be loaded to be played
+        self._parse_ent_coef(check_target=not self._loaded, trained=self._loaded)  # it may be loaded to be played
         self._setup_lr_schedule()
         self._prepare_replay_buffer()
         kept = self.n_steps
@@ -256,7 +258,11 @@ class SoftAC(EntCoef):
         self._create_ent_coef()
         self._apply_learning_rates()
         self._update = SoftUpdate(**self._update_state())
+        self._set_execution()
+
+    def _set_execution(self) -> None:
         self._run_step = execution_mode(self.execution)(self._update)
+        self._executes = self.execution
 
     def _check_arguments(self) -> None:
         """Refuse what cannot work, before anything is allocated and, since it may be set on the model, in each run."""
@@ -352,7 +358,7 @@ class SoftAC(EntCoef):
         :raises ValueError: if the replay buffer holds NaN (looked for on the CPU) or lacks what is needed of it, or a
             schedule or target given as a function leaves its range; no step is taken with it
         """
-        self.check_notes_are_kept()
+        self._check_notes_are_kept()
         self.policy.set_training_mode(True)
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()
@@ -434,7 +440,26 @@ class SoftAC(EntCoef):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfSoftAC:
+        """
+        SB3's ``learn``.
+
+        :param total_timesteps: number of steps in the environment
+        :param callback: called at every step
+        :param log_interval: number of episodes between two logs
+        :param tb_log_name: name of the run in TensorBoard
+        :param reset_num_timesteps: whether steps, and the progress that schedules go by, start at the beginning
+        :param progress_bar: whether to show one
+        :return: the model
+        :raises ValueError: for arguments set on the model that cannot work, or NaN from the environment
+        """
         self._check_arguments()
+        if self.per_component != self.temperature.per_component:
+            raise ValueError(
+                f"per_component was set to {self.per_component} on a model with a coefficient "
+                f"{'for each component' if self.temperature.per_component else 'for all'}: give it to SoftAC.load()"
+            )
+        if self.execution != self._executes:
+            self._set_execution()
         self.temperature.start_run(self.target_entropy, self._entropy_context(), counts_anew=reset_num_timesteps)
         return super().learn(
             total_timesteps=total_timesteps,
@@ -472,7 +497,9 @@ class SoftAC(EntCoef):
             and back; one that stays learned keeps its value, moved into ``ent_coef_bounds`` if these changed.
         :return: new model instance with loaded parameters
         :raises ValueError: if the changed arguments do not go together
+        :raises TypeError: for an argument that is nearly the name of another
         """
+        arguments.check_names(kwargs, inspect.signature(cls.__init__).parameters)
         changes = {name: kwargs.pop(name) for name in ENT_COEF_ARGUMENTS if name in kwargs}
         model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
         if changes:

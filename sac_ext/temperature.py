@@ -74,6 +74,7 @@ class Temperature:
     :param target_entropy: see :func:`~sac_ext.entropy.parse_entropy_target`
     :param defaults: those of the action space
     :param n_coefs: how many coefficients are learned
+    :param trained: whether they have values already, so that where ``ent_coef`` starts may be outside of the bounds
     :raises ValueError: for specs that do not parse, bounds on a fixed coefficient, or a start outside of the bounds
     """
 
@@ -89,7 +90,13 @@ class Temperature:
     """Whether the model has been trained with its present target."""
 
     def __init__(
-        self, ent_coef: Any, ent_coef_bounds: Any, target_entropy: Any, defaults: Defaults, n_coefs: int = 1
+        self,
+        ent_coef: Any,
+        ent_coef_bounds: Any,
+        target_entropy: Any,
+        defaults: Defaults,
+        n_coefs: int = 1,
+        trained: bool = False,
     ) -> None:
         self._defaults = defaults
         self.targets = [math.nan] * n_coefs
@@ -100,7 +107,7 @@ class Temperature:
         parsed = parse_ent_coef(ent_coef, defaults.initial_ent_coef)
         if isinstance(parsed, LearnedEntCoef):
             self.initial_values = [parsed.initial_value] * n_coefs
-            self._set_bounds(ent_coef, ent_coef_bounds)
+            self._set_bounds(ent_coef, ent_coef_bounds, moves_start=trained or ent_coef == "auto")
             return
         if ent_coef_bounds is not None:
             raise ValueError(
@@ -148,7 +155,7 @@ class Temperature:
         :param context: as at the start
         :raises ValueError: if no policy can reach a target
         """
-        self.target.check(context, self._per_component)
+        self.target.check(context, self.per_component)
 
     def state_of(self, target_entropy: Any) -> dict[str, Any]:
         """
@@ -167,7 +174,7 @@ class Temperature:
         """
         if target_entropy is not self._target_spec:
             target = self._own(target_entropy)
-            target.check(context, self._per_component)
+            target.check(context, self.per_component)
             self.target, self._target_spec, self.trained_with = target, target_entropy, False
 
     def aim(self, target_entropy: Any, context: EntropyContext) -> None:
@@ -181,7 +188,7 @@ class Temperature:
         """
         self.adopt(target_entropy, context)
         name = f"the value of target_entropy {self.target!r}"
-        if self._per_component:
+        if self.per_component:
             values, parts = self.target.of_components(context), context.components()
             if len(values) != len(parts):
                 raise ValueError(f"{name} must be one for each of {len(parts)} components, got {len(values)}")
@@ -193,7 +200,8 @@ class Temperature:
         self.targets, self.trained_with = values, True
 
     @property
-    def _per_component(self) -> bool:
+    def per_component(self) -> bool:
+        """Whether each component has a coefficient of its own."""
         return len(self.targets) > 1
 
     @property
@@ -215,7 +223,7 @@ class Temperature:
             scale = self.target_nats / total if total else math.nan
         if math.isfinite(scale):
             self.target.observe(sum(mean_entropies) * scale)
-        if self._per_component:
+        if self.per_component:
             scales = [1.0] * len(mean_entropies)
             if mean_targets is not None:
                 pairs = zip(self.targets, mean_targets, strict=True)
@@ -225,7 +233,7 @@ class Temperature:
 
     def start_run(self, target_entropy: Any, context: EntropyContext, counts_anew: bool) -> None:
         """
-        Look at the target before its first run, and warn of what held in the last one again, and of a schedule that a
+        Check the target before its first run, let warnings of held bounds be given again, and warn of a schedule that a
         model goes through once more.
 
         :param target_entropy: see :meth:`adopt`
@@ -268,14 +276,14 @@ class Temperature:
                         stacklevel=2,
                     )
 
-    def _set_bounds(self, ent_coef: Any, ent_coef_bounds: Any) -> None:
+    def _set_bounds(self, ent_coef: Any, ent_coef_bounds: Any, moves_start: bool) -> None:
         name = "ent_coef_bounds"
         if ent_coef_bounds is None:
             name, ent_coef_bounds = "the default ent_coef_bounds", self._defaults.ent_coef_bounds
         if ent_coef_bounds is None:
             return
         pairs = self._pairs(ent_coef_bounds)
-        if ent_coef == "auto":
+        if moves_start:
             self.initial_values = [
                 min(max(value, low), high) for value, (low, high) in zip(self.initial_values, pairs, strict=True)
             ]

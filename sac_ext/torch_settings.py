@@ -13,11 +13,17 @@ PRECISIONS = ("highest", "high", "medium")
 def matmul_precision(name: str | None) -> Iterator[None]:
     """
     :param name: see ``torch.set_float32_matmul_precision``; None leaves it as it is
+    :raises ValueError: if torch has a setting that cannot be put back afterwards
     """
     if name is None:
         yield
         return
-    before = th.get_float32_matmul_precision()
+    before = current_matmul_precision()
+    if before is None:
+        raise ValueError(
+            f"precision={name!r} cannot be set for gradient steps while torch's own settings (such as "
+            "torch.backends.cuda.matmul.fp32_precision) say something it has no name for: choose one of the two"
+        )
     th.set_float32_matmul_precision(name)
     try:
         yield

@@ -86,7 +86,7 @@ class SoftUpdate:
         return (
             id(self.policy),
             *map(id, self.all_optimizers()),
-            self._bounds_as_numbers(),
+            self._bounds_key(),
             self.gamma,
             self.tau,
             self.entropy_in_critic,
@@ -115,10 +115,10 @@ class SoftUpdate:
             if self.component_maxima is not None:
                 metrics |= _by_component("entropy", entropy.detach().mean(dim=0))
             if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
-                target_entropy, free = self._target_entropies(batch)
-                loss = losses.ent_coef_loss(self.log_ent_coef, entropy, target_entropy, free)
+                target_entropy, has_choice = self._target_entropies(batch)
+                loss = losses.ent_coef_loss(self.log_ent_coef, entropy, target_entropy, has_choice)
                 metrics["ent_coef_loss"] = self._descend(loss, self.ent_coef_optimizer)
-                if free is not None:
+                if has_choice is not None:
                     target_entropy = target_entropy.mean(dim=0)  # over states
                     metrics["target_entropy"] = target_entropy.sum()
                 if self.component_maxima is not None:
@@ -172,7 +172,7 @@ class SoftUpdate:
         entropy: th.Tensor = pi.entropy if self.component_maxima is None else pi.entropies
         return entropy
 
-    def _bounds_as_numbers(self) -> Any:
+    def _bounds_key(self) -> Any:
         bounds = self.log_ent_coef_bounds
         return bounds if bounds is None else tuple(id(b) if isinstance(b, th.Tensor) else b for b in bounds)
 

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
+from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from sb3_contrib.common.maskable.evaluation import evaluate_policy
 from sb3_contrib.common.wrappers import ActionMasker
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import CallbackList, EvalCallback, EveryNTimesteps
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 from torch.testing import assert_close
@@ -548,3 +550,17 @@ def test_steps_with_masks_as_one_graph(monkeypatch: pytest.MonkeyPatch, actions:
 def test_compiled_steps_with_masks(actions: str) -> None:
     eager, other = ready("eager", actions, env_class=MaskedEnv), ready("compile", actions, env_class=MaskedEnv)
     assert_close_models(train(eager), train(other))
+
+
+@pytest.mark.parametrize("wrapped", [lambda callback: callback, lambda callback: CallbackList([callback])])
+def test_evaluations_without_masks_are_warned_of(wrapped: Any, recwarn: pytest.WarningsRecorder) -> None:
+    def learn(model: SoftAC, callback: EvalCallback) -> None:
+        model.learn(4, callback=wrapped(EveryNTimesteps(100, wrapped(callback))))
+
+    said = "EvalCallback evaluates without action masks"
+    with pytest.warns(UserWarning, match=said):
+        learn(masked("discrete"), EvalCallback(Monitor(MaskedEnv(actions="discrete"))))
+    learn(masked("discrete"), MaskableEvalCallback(Monitor(MaskedEnv(actions="discrete"))))
+    without = SoftAC("MlpPolicy", RandomEnv(), **FAST)
+    learn(without, EvalCallback(Monitor(RandomEnv())))
+    assert not [warning for warning in recwarn if said in str(warning.message)]

@@ -266,3 +266,22 @@ def test_unknown_policy_and_environment() -> None:
 def test_dict_observations_need_the_multi_input_policy() -> None:
     with pytest.raises(ValueError, match="must use `MultiInputPolicy`"):
         SoftAC("MlpPolicy", RandomEnv("dict"))
+
+
+def test_execution_may_be_set_on_the_model() -> None:
+    model = make()
+    model.execution = "cuda_graph"
+    model.learn(5)
+    assert model._run_step.name == "cuda_graph"
+    model.execution = "eager"
+    model.learn(5)
+    assert not hasattr(model._run_step, "name")
+
+
+def test_coefficients_for_components_cannot_be_set_on_the_model() -> None:
+    model = make("multidiscrete", policy_kwargs=SMALL | {"critic": "additive"})
+    model.per_component = True
+    with pytest.raises(
+        ValueError, match="per_component was set to True on a model with a coefficient for all: give it"
+    ):
+        model.learn(20)

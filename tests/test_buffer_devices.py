@@ -1,5 +1,6 @@
 """DeviceReplayBuffer away from the host: staged writes, the meta device, and CUDA where there is one."""
 
+import copy
 import io
 from typing import Any
 
@@ -195,3 +196,25 @@ def test_moving_to_where_it_is_changes_nothing() -> None:
     buffer = stream().make(DeviceReplayBuffer, storage_device="cpu")
     buffer.device = "meta"
     np.testing.assert_array_equal(buffer.observations, before)
+
+
+@pytest.mark.parametrize("error", [ValueError("does not fit"), th.cuda.OutOfMemoryError("full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["_place", "_fill"])
+def test_a_move_that_fails_loses_nothing(where: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = stream()
+    buffer = noted(
+        DeviceReplayBuffer(20, source.observation_space, source.action_space, device="cpu", n_envs=2), source
+    )
+    before = copy.deepcopy(buffer)
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeviceReplayBuffer, where, fail)
+        with pytest.raises(type(error)):
+            buffer.device = "meta"
+    assert buffer.device == th.device("cpu")
+    assert buffer.size() == before.size() > 0
+    np.testing.assert_array_equal(buffer.rewards, before.rewards)
+    buffer.sample(4)

@@ -362,3 +362,18 @@ def test_priorities_count_in_the_bytes() -> None:
     prioritized.storage  # noqa: B018
     tree = sum(level.nbytes for level in prioritized._priorities.tree._levels)
     assert prioritized.nbytes - plain.nbytes == tree > 8000
+
+
+def test_beta_stays_at_its_end_where_the_last_rollout_goes_beyond_the_steps() -> None:
+    model = SoftAC(
+        "MlpPolicy", RandomEnv(), policy_kwargs=small(), train_freq=(1, "episode"), **FAST | {"learning_starts": 2}
+    )
+    model.replay_buffer = DeviceReplayBuffer(
+        60, RandomEnv().observation_space, RandomEnv().action_space, prioritized=True
+    )
+    told = []
+    tell = model.replay_buffer.set_progress_remaining
+    model.replay_buffer.set_progress_remaining = lambda progress: told.append(progress) or tell(progress)
+    model.learn(3)
+    assert model.num_timesteps > 3
+    assert told[-1] == 0

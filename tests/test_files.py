@@ -3,6 +3,7 @@
 import inspect
 import io
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,7 @@ BOUNDED = LEARNED | {"ent_coef_bounds": (0.1, 0.3), "ent_coef_learning_rate": 1e
         (LEARNED, {"ent_coef": "auto_0.7"}, None),
         (LEARNED, {"target_entropy": -1.0}, None),
         (LEARNED, {"ent_coef_bounds": (0.01, 0.5)}, None),
+        (LEARNED, {"ent_coef_bounds": (0.5, 2.0)}, 0.5),
         (LEARNED, {"ent_coef_bounds": (0.5, 2.0), "ent_coef": "auto"}, 0.5),
         (BOUNDED, {"ent_coef_bounds": (0.5, 2.0), "ent_coef": "auto"}, 0.5),
         (BOUNDED, {"ent_coef_bounds": None}, None),
@@ -257,7 +259,11 @@ def coefficient(model: SoftAC) -> float:
 @pytest.mark.parametrize(
     ("written", "changes", "message"),
     [
-        (LEARNED, {"ent_coef_bounds": (0.5, 2.0)}, "starts at 0.2, outside .*or ent_coef='auto'"),
+        (
+            LEARNED,
+            {"ent_coef_bounds": (0.5, 2.0), "ent_coef": "auto_0.2"},
+            "starts at 0.2, outside .*or ent_coef='auto'",
+        ),
         (FIXED, {"ent_coef_bounds": (0.1, 1.0)}, "is for a learned coefficient"),
         (FIXED, {"ent_coef_learning_rate": 1e-3}, "needs a learned coefficient"),
         (LEARNED, {"ent_coef": -1.0}, "must be >= 0"),
@@ -310,6 +316,85 @@ def test_her_buffer_can_be_reloaded_after_the_model_gave_its_own_up(tmp_path: Pa
     del model.replay_buffer
     model.load_replay_buffer(tmp_path / "buffer", truncate_last_traj=False)
     model.learn(20)
+
+
+class Remembering(RandomEnv):
+    """Its observations are the number of the step in all, and its actions' sum is its reward."""
+
+    steps = 0
+
+    def _obs(self) -> np.ndarray:
+        return np.full(3, type(self).steps / 1000, np.float32)
+
+    def reset(self, **kwargs: Any) -> Any:
+        super().reset(**kwargs)
+        type(self).steps += 1
+        return self._obs(), {}
+
+    def step(self, action: Any) -> Any:
+        _, reward, _, truncated, info = super().step(action)
+        type(self).steps += 1
+        return self._obs(), reward, False, truncated, info
+
+
+def test_what_is_stored_after_a_callback_stopped_a_run_is_what_happened() -> None:
+    """SB3's algorithms take a step that they do not store, and begin the next transition before it."""
+    model = SoftAC("MlpPolicy", Remembering(episode_length=50), **KWARGS)
+    model.learn(30, callback=lambda of, _: model.num_timesteps < 7)
+    model.learn(20, reset_num_timesteps=False)
+    filled = model.replay_buffer.size()
+    assert filled == 26
+    steps = [
+        array[:filled, 0, 0] * 1000
+        for array in (model.replay_buffer.observations, model.replay_buffer.next_observations)
+    ]
+    np.testing.assert_allclose(steps[1] - steps[0], 1, atol=1e-3)
+
+
+@pytest.fixture
+def model_of_another_machine(tmp_path: Path) -> Path:
+    model = trained(replay_buffer_kwargs={"storage_device": "cpu"})
+    model.replay_buffer_kwargs["storage_device"] = model.replay_buffer.storage_device = "cuda:7"
+    model.save(tmp_path / "model")
+    with open(tmp_path / "buffer.pkl", "wb") as file:
+        pickle.dump(model.replay_buffer, file)
+    return tmp_path
+
+
+def test_a_model_whose_buffer_was_on_a_device_that_is_not_here(model_of_another_machine: Path) -> None:
+    with pytest.warns(UserWarning, match="storage_device='cuda:7', but torch sees no such device here"):
+        loaded = SoftAC.load(model_of_another_machine / "model", env=RandomEnv())
+    assert loaded.learn(40).replay_buffer.storage_device == "auto"
+    with (
+        open(model_of_another_machine / "buffer.pkl", "rb") as file,
+        pytest.warns(UserWarning, match="storage_device='cuda:7'"),
+    ):
+        assert pickle.load(file).size() == 60
+
+
+def test_a_replay_buffer_that_was_deleted_is_loaded_as_the_model_draws_from_it(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"n_steps": 3, "replay_buffer_kwargs": {"prioritized": True}}
+    trained().save_replay_buffer(tmp_path / "plain")
+    model = trained(**options)
+    del model.replay_buffer
+    model.load_replay_buffer(tmp_path / "plain")
+    assert (model.replay_buffer.n_steps, model.replay_buffer.prioritized, model.replay_buffer.size()) == (3, True, 60)
+    model.learn(20)
+
+
+def test_an_empty_replay_buffer_is_made_where_there_is_none() -> None:
+    model = trained()
+    model.replay_buffer = None
+    assert model.learn(30).replay_buffer.size() == 30
+
+
+@pytest.mark.parametrize("name", ["polcy_delay", "target_entrop", "learning_rates", "buffer_sizes"])
+def test_arguments_on_load_that_nobody_has(tmp_path: Path, name: str) -> None:
+    trained().save(tmp_path / "model")
+    with pytest.raises(TypeError, match=f"there is no argument '{name}': did you mean"):
+        SoftAC.load(tmp_path / "model", **{name: 2})
+    loaded = SoftAC.load(tmp_path / "model", num_timesteps=5, seed=3)  # attributes, as in SB3
+    assert (loaded.num_timesteps, loaded.seed) == (5, 3)
 
 
 @pytest.mark.gpu

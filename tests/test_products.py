@@ -20,6 +20,9 @@ class TestPrecision:
         try:
             model.train(1, 16)
             assert current_matmul_precision() is None
+            model.precision = "high"
+            with pytest.raises(ValueError, match=r"precision=.high. cannot be set.*choose one of the two"):
+                model.train(1, 16)
             assert th.backends.mkldnn.matmul.fp32_precision == "bf16"
         finally:
             th.backends.mkldnn.matmul.fp32_precision = before

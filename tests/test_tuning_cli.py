@@ -314,6 +314,7 @@ def test_bad_input(
     error = capsys.readouterr().err
     assert error.startswith(f"softac-tune {arguments[0]}: ")
     assert message in error
+    assert not list(tmp_path.glob("**/journal.log"))
 
 
 def test_a_study_with_other_settings_is_refused(study: optuna.Study, capsys: Any) -> None:

@@ -177,3 +177,8 @@ def test_policy_kwargs_with_classes_are_written_and_read() -> None:
     space = parse_space(data, "file.yml", [])
     arguments = space.arguments({"width": "wide"}, base)
     assert arguments_of(written_and_read(arguments)) == arguments
+
+
+def test_noise_of_an_entry_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="noise_type and noise_std of an entry work in `softac-zoo train` only"):
+        arguments_of({"noise_type": "normal", "noise_std": 0.1})

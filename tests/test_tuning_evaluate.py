@@ -1,7 +1,6 @@
 """Training runs and how they are measured: protocols, metrics, curves, reports, environments by their ids."""
 
 import copy
-import importlib
 import math
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_wrapper
 
 pytest.importorskip("rl_zoo3")
 pytest.importorskip("optuna")
-from sac_ext import SoftAC
+from sac_ext import SoftAC, action_masks
 from sac_ext.tuning.environments import EnvironmentSpec
 from sac_ext.tuning.evaluate import (
     EVALUATION_SEED_OFFSET,
@@ -378,13 +377,41 @@ def test_only_allowed_actions_are_evaluated(actions: str, deterministic: bool) -
 
 def test_without_the_masks_other_actions_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the test above can fail."""
-    module = importlib.import_module("sac_ext.tuning.evaluate")  # not the function of that name
-    monkeypatch.setattr(module, "is_masking_supported", lambda env: False)
+    monkeypatch.setattr(action_masks, "are_taken", lambda model, env: False)
     with pytest.raises(AssertionError, match="is not allowed"):
         run(EnvironmentSpec("Masked-v0", {"actions": "discrete"}, MASKED), Protocol(40, 2, episodes=3))
 
 
+class AllowsEverything(RandomEnv):
+    metadata = METADATA
+
+    def __init__(self, render_mode: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.render_mode = render_mode
+
+    def action_masks(self) -> np.ndarray:
+        return np.ones(4, dtype=bool)
+
+
+@pytest.mark.parametrize(("algorithm", "actions"), [(DQN, "discrete"), (SoftAC, "discrete"), (SoftAC, "box")])
+def test_models_that_take_no_masks_are_not_given_any(algorithm: Any, actions: str) -> None:
+    gym.register("Allows-v0", AllowsEverything)
+    try:
+        make = lambda env, seed: algorithm("MlpPolicy", env, learning_starts=10, seed=seed)  # noqa: E731
+        curve = train(make, EnvironmentSpec("Allows-v0", {"actions": actions}, MASKED), 0, Protocol(40, 2, episodes=2))
+    finally:
+        gym.registry.pop("Allows-v0")
+    assert len(curve) == 2
+
+
 # ---------------------------------------------------------------- environments
+
+
+def test_minatar() -> None:
+    pytest.importorskip("minatar")
+    env = EnvironmentSpec("MinAtar/Breakout-v1").make(0)
+    assert env.action_space.n == 3
+    env.close()
 
 
 def test_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:

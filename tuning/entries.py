@@ -20,6 +20,9 @@ ENVIRONMENT_KEYS = (
     "monitor_kwargs",
     "env_kwargs",
 )
+NOISE_KEYS = ("noise_type", "noise_std")
+ZOO_KEYS = (*ENVIRONMENT_KEYS, *NOISE_KEYS, "n_timesteps", "callback")
+"""Of an entry, those that are no arguments of the algorithm."""
 _EVALUATED = ("policy_kwargs", "replay_buffer_kwargs", "monitor_kwargs")
 
 
@@ -59,10 +62,13 @@ def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     """
     :param entry: as it is written
     :return: arguments of SoftAC, with what YAML can only write as a string as Python objects
+    :raises ValueError: for noise on the actions, which the zoo alone makes
     """
-    others = (*ENVIRONMENT_KEYS, "n_timesteps", "callback")
+    noise = [key for key in NOISE_KEYS if key in entry]
+    if noise:
+        raise ValueError(f"{' and '.join(noise)} of an entry work in `softac-zoo train` only: leave them out")
     # copies, because SB3 writes into policy_kwargs
-    arguments = {key: copy.deepcopy(value) for key, value in entry.items() if key not in others}
+    arguments = {key: copy.deepcopy(value) for key, value in entry.items() if key not in ZOO_KEYS}
     for key in _EVALUATED:
         if isinstance(arguments.get(key), str):
             arguments[key] = evaluated(key, arguments[key])

@@ -68,6 +68,10 @@ class EnvironmentSpec:
                 importlib.import_module(module)
             except (ImportError, TypeError) as error:  # a TypeError for .relative names
                 raise ValueError(f"{self.env_id!r}: cannot import {module!r} ({error})") from error
+        if name not in gym.registry:
+            from sac_ext.zoo import environments  # not for everyone: it looks for MinAtar and gymnasium-robotics
+
+            environments.register([name])
         try:
             gym.spec(name)
         except gym.error.Error as error:

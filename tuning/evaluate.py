@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
-from sb3_contrib.common.maskable.utils import is_masking_supported
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sac_ext import SoftAC
+from sac_ext.action_masks import evaluate_policy
 
 from .entries import is_atari
 from .environments import EnvironmentSpec
@@ -197,8 +195,7 @@ def _mean_return(model: BaseAlgorithm, env: VecEnv, episodes: int, deterministic
         if poll is not None:
             poll()
 
-    evaluates = evaluate_masked if is_masking_supported(env) else evaluate_policy
-    mean, _ = evaluates(model, env, episodes, deterministic=deterministic, callback=callback)
+    mean, _ = evaluate_policy(model, env, episodes, deterministic=deterministic, callback=callback)
     assert isinstance(mean, float | np.floating)
     return float(mean)
 

@@ -61,8 +61,8 @@ def open_backend(path: Path) -> JournalFileBackend:
 
 def repair_journal(path: Path) -> Path | None:
     """
-    Take out the lines that are none, such as those that were glued to what a killed writer left. A copy of the file
-    before is kept beside it. Only for whoever has the journal for himself.
+    Take out the lines that are not valid entries, such as those that were glued to what a killed writer left. A copy of
+    the file as it was is kept beside it. Call it only while no other process uses the journal.
 
     :param path: of the journal
     :return: the copy, or None if nothing was broken

@@ -72,9 +72,8 @@ class Objective:
 
         def prune_after(value: float, step: int) -> None:
             trial.report(value, step)
-            if (
-                step < last and trial.should_prune() and not trial.user_attrs.get(BASELINE)
-            ):  # which the others are compared with
+            is_baseline = trial.user_attrs.get(BASELINE)  # which the others are compared with
+            if step < last and trial.should_prune() and not is_baseline:
                 raise optuna.TrialPruned
 
         def report(index: int, step: int, value: float) -> None:

@@ -72,9 +72,8 @@ def _draw(study: optuna.Study, name: str, folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # experimental, few trials for importances, and what matplotlib thinks of legends
+        # experimental, few trials for importances, and what matplotlib thinks of legends
+        warnings.simplefilter("ignore")
         function: Callable[[Any], Any] = getattr(html, PLOTS[name])
         function(study).write_html(folder / f"{name}.html", include_plotlyjs="cdn")
         axes = getattr(png, PLOTS[name])(study)

@@ -100,7 +100,7 @@ class Settings:
         return cls(**{**content, "env": env, "protocol": protocol})
 
     def record(self, study: optuna.Study) -> None:
-        """Keep the settings, and with what they were first used, in the study."""
+        """Store the settings, and the versions that they are first used with."""
         study.set_user_attr(VERSIONS, versions())
         study.set_user_attr(_SETTINGS, json.dumps(self.to_dict()))
 

@@ -55,13 +55,8 @@ def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_
             if copy is not None:
                 print(f"{path} had broken lines, which are taken out; the file as it was is {copy}")
         return JournalStorage(open_backend(path))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        AssertionError,
-    ) as error:  # as Optuna reads what is no journal
+    # all of them as Optuna reads what is no journal
+    except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
         raise ValueError(
             f"Cannot open the journal {storage!r}: {error}. If it is a journal with broken lines, `softac-tune repair` "
             "takes them out"

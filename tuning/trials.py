@@ -137,7 +137,8 @@ def _is_old(trial: FrozenTrial) -> bool:
 
 def requeue_lost(study: optuna.Study) -> list[int]:
     """
-    Requeue what a killed process left failed. Only for whoever has the study for himself, or finds the same twice.
+    Requeue what a killed process left failed. Call it only while no other process uses the study, or both requeue the
+    same trials.
 
     :param study: whose
     :return: numbers of the trials

@@ -27,7 +27,7 @@ EMPTY = "the replay buffer is empty: add transitions before sampling, see learni
 # Attributes that are not saved as they are
 MADE_AGAIN = {"_storage", "_gather", "_priorities", "_notes"}
 
-# Arguments that buffers had not when they were pickled by earlier versions
+# Arguments that are missing from buffers pickled by earlier versions
 NOT_IN_OLD_PICKLES: dict[str, Any] = {"behavior_entropy": False, "action_mask_size": 0}
 
 SAVED_ARGUMENTS = (
@@ -93,6 +93,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         memory out as it is written to, only if it is more than ``memory_limit``, otherwise a warning says so
     :raises TypeError: for an argument of the wrong type, or a space whose type torch lacks
     """
+
+    _device: th.device
 
     def __init__(
         self,
@@ -186,15 +188,17 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     @device.setter
     def device(self, device: th.device | str) -> None:
-        before = getattr(self, "_device", None)
-        self._device = get_device(device)
-        if self._storage is None or before is None or self._device == before:
+        new = get_device(device)
+        if self._storage is None or self._device == new:
+            self._device = new
             return
+        kept = vars(self).copy()
         try:
             state = self.__getstate__()
+            state["attributes"]["_device"] = new
             self.__setstate__(state)
-        except ValueError:  # it does not fit there
-            self._device = before
+        except BaseException:  # it does not fit there, or the copy is interrupted
+            vars(self).update(kept)
             raise
 
     @property
@@ -354,7 +358,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         :param batch_size: B
         :param env: whose statistics normalise observations and rewards; None to leave them as they were added
         :return: SB3's ``ReplayBufferSamples`` or ``DictReplayBufferSamples``;
-            :class:`~sac_ext.buffers.SoftReplayBufferSamples` with ``prioritized`` or ``soft_n_steps``
+            :class:`~sac_ext.buffers.SoftReplayBufferSamples` with ``prioritized``, ``soft_n_steps``,
+            ``behavior_entropy`` or action masks
         :raises ValueError: if the buffer is empty
         """
         entries, weights = self._draw(1, batch_size)
@@ -543,5 +548,6 @@ class DeviceReplayBuffer(ReplayBuffer):
         self._notes = {}
         self._storage = None
         self._device = get_device(self._device)  # where there is none of the kind it had: the CPU
+        self.storage_device = memory.existing_or_auto(self.storage_device)
         self._placed = self._place()
         self._fill(state["contents"], lambda live: files.from_arrays(live, state["arrays"]))

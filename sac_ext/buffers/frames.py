@@ -31,8 +31,8 @@ from sac_ext.buffers.ring import Column, Entries, Live, MakeRing, Ring
 # and where the row before it had another next frame than lies here, where that is
 LINKS = Column((3,), np.dtype(np.int64))
 DEPTH, BEFORE, CUT_OFF = range(3)
-ZEROS, REPEATED = 0, 1  # the latter two may say that; from IN_POOL on, they are that much more than a place in the pool
-IN_POOL = 2
+ZEROS, REPEATED = 0, 1  # BEFORE may be one of these; so may CUT_OFF be ZEROS
+IN_POOL = 2  # from here on, BEFORE and CUT_OFF are this plus a position in the pool
 
 POOL_LENGTH = 64  # at first
 

@@ -64,6 +64,22 @@ def parse_device(name: str, value: str) -> th.device:
     return device
 
 
+def existing_or_auto(storage_device: str) -> str:
+    """
+    :param storage_device: of a buffer that was saved, maybe on another machine
+    :return: the same, or ``"auto"``, with a warning, where there is no such device
+    """
+    try:
+        if storage_device == "auto" or exists(th.device(storage_device)):
+            return storage_device
+    except RuntimeError:
+        return storage_device  # no device at all, which is an error of its own
+    warnings.warn(
+        f"storage_device={storage_device!r}, but torch sees no such device here: 'auto' instead", stacklevel=2
+    )
+    return "auto"
+
+
 def place(nbytes: int, requested: str, device: th.device, limit: int | None) -> th.device:
     """
     Decide where a replay buffer is stored.

@@ -146,8 +146,8 @@ class EntropyTarget(ABC):
 def check_reachable(nats: float, context: EntropyContext, target: EntropyTarget | None = None) -> None:
     """
     :param nats: a value of the target
-    :param context: with the range of the action space, or of a component of it, which may have a single value and aim
-        at nothing beside others
+    :param context: with the range of the action space, or of one of its components (one with a single value may have
+        the target 0)
     :param target: for the error
     :raises ValueError: if no policy with a finite coefficient has this entropy
     """

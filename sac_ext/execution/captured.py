@@ -60,7 +60,7 @@ class Captured(Compiled):
 
     :param update: the gradient step
     :param capture: how steps are captured
-    :param device_type: where
+    :param device_type: of the tensors that it is for; tests capture on the CPU, by stand-ins
     """
 
     name = "cuda_graph"
@@ -94,7 +94,7 @@ class Captured(Compiled):
         states = [state for optimizer in update.all_optimizers() for state in optimizer.state.values()]
         tensors = [tensor for state in states for tensor in state.values()]
         tensors += [*update.policy.parameters(), *update.policy.buffers(), update.target_entropy]
-        tensors += [learning_rate for _, learning_rate in self._learning_rates]
+        tensors += [learning_rate for _, learning_rate in self._groups_with_rates]
         tensors += filter(lambda tensor: tensor is not None, (update.log_ent_coef, update.ent_coef_tensor))
         groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
         settings = [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]

@@ -25,8 +25,8 @@ class Graphable(Eager, ABC):
 
     def __init__(self, update: SoftUpdate) -> None:
         super().__init__(update)
-        self._learning_rates: list[tuple[dict[str, Any], th.Tensor]] = []  # of each group of parameters
-        self._rates: list[th.Tensor] = []  # by position: groups come anew with each load_state_dict()
+        self._groups_with_rates: list[tuple[dict[str, Any], th.Tensor]] = []  # of each group of parameters
+        self._rate_tensors: list[th.Tensor] = []  # by position: groups come anew with each load_state_dict()
         self._in_the_way: str | None = None
         self._failed = False
         self._warned: set[str] = set()
@@ -39,10 +39,10 @@ class Graphable(Eager, ABC):
         for optimizer in optimizers_now:
             optimizers.prepare(optimizer)
         groups = [group for optimizer in optimizers_now for group in optimizer.param_groups]
-        while len(self._rates) < len(groups):
-            self._rates.append(th.zeros((), device=self.update.target_entropy.device))
-        self._learning_rates = list(zip(groups, self._rates, strict=False))
-        for group, learning_rate in self._learning_rates:
+        while len(self._rate_tensors) < len(groups):
+            self._rate_tensors.append(th.zeros((), device=self.update.target_entropy.device))
+        self._groups_with_rates = list(zip(groups, self._rate_tensors, strict=False))
+        for group, learning_rate in self._groups_with_rates:
             learning_rate.fill_(group["lr"])
 
     def __call__(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
@@ -63,15 +63,15 @@ class Graphable(Eager, ABC):
 
     @contextmanager
     def _in_graph_form(self) -> Iterator[None]:
-        kept = [group["lr"] for group, _ in self._learning_rates]
-        for group, learning_rate in self._learning_rates:
+        kept = [group["lr"] for group, _ in self._groups_with_rates]
+        for group, learning_rate in self._groups_with_rates:
             group["lr"] = learning_rate
         self.update.step_down = optimizers.by_adam
         try:
             yield
         finally:
             self.update.step_down = optimizers.by_own_step
-            for (group, _), learning_rate in zip(self._learning_rates, kept, strict=True):
+            for (group, _), learning_rate in zip(self._groups_with_rates, kept, strict=True):
                 group["lr"] = learning_rate
 
     def _warn(self, why: str) -> None:

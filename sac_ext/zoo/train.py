@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
+from sac_ext.action_masks import evaluate_policy
 from sac_ext.soft_ac import SoftAC
-from sac_ext.tuning.entries import our_config
+from sac_ext.tuning.entries import ZOO_KEYS, our_config
 from sac_ext.zoo import masks
 from sac_ext.zoo.registration import PlayedSoftAC
 from sac_ext.zoo.running import ALGO, needs, run_function
@@ -18,19 +19,6 @@ from sac_ext.zoo.runs import LOG_FOLDER
 
 SCORE_EPISODES = 20
 SCORE_SEED_OFFSET = 10_000  # the score's environment must not repeat the training's
-_ZOO_KEYS = (
-    "n_timesteps",
-    "n_envs",
-    "normalize",
-    "env_wrapper",
-    "vec_env_wrapper",
-    "env_kwargs",
-    "frame_stack",
-    "callback",
-    "monitor_kwargs",
-    "noise_type",
-    "noise_std",
-)
 # Arguments of SoftAC that the zoo gives itself
 _OPTIONS = {
     "seed": "--seed",
@@ -117,7 +105,7 @@ def _check_keys(hyperparams: Mapping[str, Any]) -> None:
     :param hyperparams: of an entry
     :raises ValueError: for a key that neither the zoo nor SoftAC knows, with the nearest one, or that is an option
     """
-    known = {*inspect.signature(SoftAC.__init__).parameters, *_ZOO_KEYS} - {"self", "env", "_init_setup_model"}
+    known = {*inspect.signature(SoftAC.__init__).parameters, *ZOO_KEYS} - {"self", "env", "_init_setup_model"}
     for key in hyperparams:
         if key in _OPTIONS:
             raise ValueError(f"{key!r} is no hyperparameter of an entry but an option: {_OPTIONS[key]}")
@@ -144,7 +132,7 @@ def _print_score(manager: Any, options: Sequence[str]) -> None:
     )
     model = PlayedSoftAC.load(path, env=env, device=manager.device)
     deterministic = manager.deterministic_eval
-    mean, std = masks.evaluate_policy(model, env, SCORE_EPISODES, deterministic=deterministic)
+    mean, std = evaluate_policy(model, env, SCORE_EPISODES, deterministic=deterministic)
     env.close()
     how = "deterministic" if deterministic else "stochastic"
     print(f"\nScore of the final policy: {mean:.2f} +/- {std:.2f} ({SCORE_EPISODES} {how} episodes)")
