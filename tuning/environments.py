@@ -69,9 +69,9 @@ class EnvironmentSpec:
             except (ImportError, TypeError) as error:  # a TypeError for .relative names
                 raise ValueError(f"{self.env_id!r}: cannot import {module!r} ({error})") from error
         if name not in gym.registry:
-            from sac_ext.zoo import environments  # not for everyone: it looks for MinAtar and gymnasium-robotics
+            from sac_ext.zoo import environments  # which imports this package too
 
-            environments.register([name])
+            environments.register([])  # MinAtar's, which do not register themselves
         try:
             gym.spec(name)
         except gym.error.Error as error:

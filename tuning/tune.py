@@ -99,17 +99,22 @@ def run(options: argparse.Namespace) -> int:
     place = place_of(options)
     if options.dry_run:
         return _dry_run(options, place, asked)
-    owner, settings = None, None
+    owner, is_new = None, False
     if not is_url(place.storage):
-        if not Path(place.storage).exists():
-            settings = _checked(asked, None)  # before there is a study
+        is_new = not Path(place.storage).exists()
         owner = Owner(Path(place.storage))
         owner.take(place.study)
     try:
         storage = open_storage(place.storage, create=True, heartbeat=options.heartbeat)
         stored = stored_settings(storage, place.study)
-        if settings is None or stored is not None:
-            settings = _checked(asked, stored)
+        try:
+            settings = settings_from(asked, stored)
+            if stored is None:
+                smoke_test(settings)
+        except BaseException:
+            if is_new:  # or commands without --study would find a study that is none
+                Path(place.storage).unlink(missing_ok=True)
+            raise
         study = create_or_resume(storage, place.study, settings)
         if options.trials is None:
             options.trials = wanted_trials(study)
@@ -120,14 +125,6 @@ def run(options: argparse.Namespace) -> int:
     finally:
         if owner is not None:
             owner.release()
-
-
-def _checked(asked: Asked, stored: Settings | None) -> Settings:
-    """:return: of a study, which have been tried if it is a new one"""
-    settings = settings_from(asked, stored)
-    if stored is None:
-        smoke_test(settings)
-    return settings
 
 
 def wanted_trials(study: optuna.Study) -> int:
