@@ -99,10 +99,16 @@ class Collecting(ModelFiles):
         return {"n_steps": asked, "gamma": self.gamma} if asked != 1 else {}
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        self._replace_missing_replay_buffer()  # whose options the loaded one gets
-        super().load_replay_buffer(path, truncate_last_traj)
+        """
+        See :meth:`ModelFiles.load_replay_buffer`. Where the model has no replay buffer, the loaded one is drawn from as
+        a new one would be.
 
-    load_replay_buffer.__doc__ = ModelFiles.load_replay_buffer.__doc__
+        :param path: Path to the file, or a file object
+        :param truncate_last_traj: Whether the last trajectory counts as cut off where the file ends
+        :raises ValueError: if it is no replay buffer that this model can have
+        """
+        self._replace_missing_replay_buffer()
+        super().load_replay_buffer(path, truncate_last_traj)
 
     def _replace_missing_replay_buffer(self) -> None:
         """Users may have deleted it to free memory, or set it to None to begin with an empty one."""
