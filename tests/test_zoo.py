@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
 pytest.importorskip("rl_zoo3")
@@ -113,8 +114,22 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_unknown_environment_suggests_one() -> None:
-    with pytest.raises(ValueError, match="maybe meant CartPole-v1"):
+    with pytest.raises(SystemExit, match=r"^gymnasium knows no environment 'CartPoel-v1': did you mean CartPole-v1\?$"):
         zoo.main(["train", "--env", "CartPoel-v1"])
+    with pytest.raises(SystemExit, match=r"by --gym-packages$"):
+        zoo.main(["enjoy", "--env", "Zzz-v0"])
+
+
+def test_packages_may_register_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    make = "gymnasium.envs.classic_control:CartPoleEnv"
+    registers = f"import gymnasium\ngymnasium.register('Later-v0', '{make}', max_episode_steps=9)"
+    (tmp_path / "later.py").write_text(registers)
+    packages = ["--gym-packages", "later"]
+    zoo.main(["train", "--env", "Later-v0", "-n", "60", *packages, "-params", *FAST])
+    assert list(tmp_path.glob("logs/softac/Later-v0_1/Later-v0.zip"))
+    gym.registry.pop("Later-v0")
 
 
 def test_without_rl_zoo3_there_is_one_line_with_the_way_out() -> None:

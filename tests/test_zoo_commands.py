@@ -416,6 +416,31 @@ def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.glob("logs/softac/*/*.zip"))
 
 
+NO_DEFAULT = "Pendulum-v1:\n  n_timesteps: 100\n  policy: MlpPolicy\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["-i", "nowhere.zip"], "-i nowhere.zip: there is no such file"),
+        (["--trained-agent", "my.yml"], "-i my.yml: there is no such file of a model"),
+        (["--conf-file", "nowhere.yml"], "--conf-file nowhere.yml: there is no such file"),
+        (["-conf", "nowhere.py"], "--conf-file nowhere.py: there is no such file"),
+        (["-conf", "my.yml"], f"my.yml: Hyperparameters not found for softac-{ENV}"),
+        (["-conf", "broken.yml"], "broken.yml: while parsing"),
+    ],
+)
+def test_files_that_are_not_there(
+    options: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.yml").write_text(NO_DEFAULT)
+    (tmp_path / "broken.yml").write_text("a: [1")
+    with pytest.raises(SystemExit, match=f"^{re.escape(expected)}"):
+        zoo.main(["train", "--env", ENV, "-n", "60", *options])
+    assert not list(tmp_path.glob("logs/softac/*/*.zip"))
+
+
 def test_other_algorithms_are_the_zoos_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     zoo.main(["train", "--env", ENV, "--algo", "a2c", "-n", "50"])

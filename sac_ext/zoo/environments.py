@@ -1,6 +1,7 @@
 """Environments of other packages: made known to gymnasium, or refused with the package that is missing."""
 
 import contextlib
+import difflib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -49,10 +50,14 @@ def register(asked_for: Iterable[str]) -> None:
 def check(name: str) -> None:
     """
     :param name: of an environment
-    :raises SystemExit: in one line, if the package it comes from is missing
+    :raises SystemExit: in one line, if the package it comes from is missing, or nothing has such a name
     """
     known = gym.registry.get(name)
     where, packages = (name, _REGISTERED_BY) if known is None else (str(known.entry_point), _NEEDED_BY)
     for start, package in packages.items():
         if where.startswith(start):
             needs("envs", package)
+    if known is None:
+        close = difflib.get_close_matches(name, gym.registry, n=1)
+        hint = f"did you mean {close[0]}?" if close else "name the package that registers it by --gym-packages"
+        raise SystemExit(f"gymnasium knows no environment {name!r}: {hint}")

@@ -1,6 +1,5 @@
 """Commands for what was trained: enjoy, record_video, benchmark and the plots."""
 
-import argparse
 import runpy
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from sac_ext.zoo import masks
-from sac_ext.zoo.running import ALGO, needs, options_of, run_function, run_script
+from sac_ext.zoo.running import ALGO, last_of, needs, options_of, run_function, run_script
 from sac_ext.zoo.runs import LOG_FOLDER, folder_names
 
 _OF_PLOTS = ("seaborn", "scipy", "pandas", "pytablewriter")
@@ -57,7 +56,7 @@ def benchmark(options: list[str]) -> None:
 
     call, get_trained_models = subprocess.call, utils.get_trained_models
     options = ["--log-dir", LOG_FOLDER, "--benchmark-dir", f"{LOG_FOLDER}/benchmark", "--no-hub", *options]
-    benchmark_folder, log_folder = (Path(_last_of(name, options)) for name in ("--benchmark-dir", "--log-dir"))
+    benchmark_folder, log_folder = (Path(last_of(options, name)) for name in ("--benchmark-dir", "--log-dir"))
     if not log_folder.is_dir():
         raise SystemExit(f"there is no folder {log_folder} of trained models: train some, or name theirs by --log-dir")
 
@@ -84,13 +83,6 @@ def benchmark(options: list[str]) -> None:
         patch.object(utils, "get_trained_models", trained_models),
     ):
         runpy.run_module("rl_zoo3.benchmark", run_name="__main__")
-
-
-def _last_of(name: str, options: Sequence[str]) -> str:
-    """:return: the value of an option, as the zoo's own parser finds it"""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(name, dest="value")
-    return str(parser.parse_known_args(options)[0].value)
 
 
 def plot_train(options: list[str]) -> None:

@@ -1,11 +1,12 @@
 """Running the zoo's own commands with other options, and with some of their functions replaced."""
 
+import argparse
 import ast
 import contextlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeGuard
 
@@ -26,6 +27,17 @@ def options_of(command: str, options: list[str]) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+def last_of(options: Sequence[str], *names: str) -> str:
+    """
+    :param options: on the command line
+    :param names: of one option
+    :return: its value, as the zoo's own parser finds it, or "" where it is not given
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(*names, dest="value", default="")
+    return str(parser.parse_known_args(options)[0].value)
 
 
 def run_function(command: str, function: Callable[[], None], options: list[str]) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from unittest.mock import patch
 
+import yaml
+
 from sac_ext.action_masks import evaluate_policy
 from sac_ext.soft_ac import SoftAC
 from sac_ext.tuning.entries import ZOO_KEYS, our_config
 from sac_ext.zoo import masks
 from sac_ext.zoo.registration import PlayedSoftAC
-from sac_ext.zoo.running import ALGO, needs, run_function
+from sac_ext.zoo.running import ALGO, last_of, needs, run_function
 from sac_ext.zoo.runs import LOG_FOLDER
 
 SCORE_EPISODES = 20
@@ -39,6 +41,7 @@ def train(options: list[str]) -> None:
         needs("zoo", "optuna", "pandas")
     if "--track" in options:
         needs("wandb", "wandb")
+    _check_files(options)
     from rl_zoo3 import train as zoo_train
 
     managers: list[Any] = []
@@ -66,7 +69,10 @@ def train(options: list[str]) -> None:
             managers.append(self)
 
         def read_hyperparameters(self) -> Any:
-            found = super().read_hyperparameters()
+            try:
+                found = super().read_hyperparameters()
+            except (ValueError, yaml.YAMLError) as error:  # no entry and no default, or no YAML
+                raise SystemExit(f"{self.config}: {error}") from error
             if self.algo == ALGO:
                 try:
                     _check_keys(found[0])
@@ -91,6 +97,18 @@ def train(options: list[str]) -> None:
         run_function("train", zoo_train.train, [*defaults, *options])
     if managers[0].algo == ALGO and not managers[0].optimize_hyperparameters:
         _print_score(managers[0], options)
+
+
+def _check_files(options: Sequence[str]) -> None:
+    """
+    :param options: of ``rl_zoo3.train``
+    :raises SystemExit: in one line, if a file that they name is not there
+    """
+    agent, config = last_of(options, "-i", "--trained-agent"), last_of(options, "-conf", "--conf-file")
+    if agent and not (agent.endswith(".zip") and os.path.isfile(agent)):
+        raise SystemExit(f"-i {agent}: there is no such file of a model, MODEL.zip")
+    if config.endswith((".yml", ".yaml", ".py")) and not os.path.isfile(config):
+        raise SystemExit(f"--conf-file {config}: there is no such file")
 
 
 class _TrialId(int):
