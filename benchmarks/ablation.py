@@ -39,7 +39,7 @@ class Round:
     seeds: range
 
 
-DEFAULTS: dict[str, Any] = {
+CENTRE: dict[str, Any] = {
     "ent_coef": "auto_0.1",
     "target_entropy": "linear:0.5->0.1@0.5",
     "critic_reduction": "mean",
@@ -57,7 +57,7 @@ ROUNDS = {
     "first": Round(
         steps=SHORT,
         lunar_lander={"n_steps": 3},
-        centre=DEFAULTS | {"target_entropy": "fraction:0.2"},
+        centre=CENTRE | {"target_entropy": "fraction:0.2"},
         variants={
             "centre": {},
             "entropy in critic 1": {"entropy_in_critic": 1.0},
@@ -71,13 +71,13 @@ ROUNDS = {
         },
         seeds=range(2),
     ),
-    # around the defaults that it led to, without what failed in it by far
+    # around what it led to, without what failed in it by far
     "second": Round(
         steps=SHORT,
         lunar_lander={"exploration_eps": 0.1},
-        centre=DEFAULTS,
+        centre=CENTRE,
         variants={
-            "defaults": {},
+            "centre": {},
             "target 0.2": {"target_entropy": "fraction:0.2"},
             "target 0.5": {"target_entropy": "fraction:0.5"},
             "entropy in critic 1": {"entropy_in_critic": 1.0},
@@ -93,9 +93,9 @@ ROUNDS = {
     "final": Round(
         steps=SHORT,
         lunar_lander={"exploration_eps": 0.1},
-        centre=DEFAULTS,
+        centre=CENTRE,
         variants={
-            "defaults": {},
+            "centre": {},
             "entropy in critic 1": {"entropy_in_critic": 1.0},
             "alpha's rate 1e-4": {"ent_coef_learning_rate": "lin_1e-4"},
             "target 0.2": {"target_entropy": "fraction:0.2"},
@@ -109,8 +109,9 @@ NETWORKS = {"net_arch": [64, 64]}
 
 
 def options_of(round_: Round, env: str, variant: str) -> dict[str, Any]:
-    """:return: arguments of SoftAC, and of its networks"""
-    options = SHARED | {"learning_rate": RATES[env]} | round_.centre | round_.variants[variant] | NETWORKS
+    """:return: arguments of SoftAC, and of its networks, at whose rate alpha learns where nothing else is said"""
+    rates = {"learning_rate": RATES[env], "ent_coef_learning_rate": RATES[env]}
+    options = SHARED | rates | round_.centre | round_.variants[variant] | NETWORKS
     return options | round_.lunar_lander if env == "LunarLander-v3" else options
 
 

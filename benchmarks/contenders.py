@@ -5,16 +5,20 @@ rl-baselines3-zoo's parameters, TD3 and DDPG with the learning rate and networks
 
 import functools
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sac_ext.heads import make_head
 from sac_ext.tuning.entries import arguments_of, load_entry, our_config
+from sac_ext.zoo.registration import register
 
 Make = Callable[[str, int], BaseAlgorithm]
 """From an environment's name and a seed to an algorithm, with its environment."""
@@ -24,10 +28,27 @@ def our_entry(env_id: str) -> dict[str, Any]:
     return arguments_of(load_entry(our_config(), env_id))
 
 
-def soft_ac(env_id: str, seed: int, **changes: Any) -> BaseAlgorithm:
+def entry_of(contender: str, env_id: str) -> dict[str, Any]:
+    """:return: the arguments of a contender in ``WITH_OUR_ENTRY``"""
+    return our_entry(env_id) | WITH_OUR_ENTRY[contender]
+
+
+def defaults_beside(entry: dict[str, Any], env_id: str) -> dict[str, Any]:
+    """:return: what SoftAC does by default in an environment where an entry does not say otherwise"""
+    register()  # MinAtar's environments, where minatar is installed
+    env = gym.make(env_id)
+    found = asdict(make_head(env.action_space).defaults)
+    env.close()
+    found["ent_coef"] = f"auto_{found.pop('initial_ent_coef')}"
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if name not in entry
+    }
+
+
+def soft_ac(env_id: str, seed: int, contender: str = "SoftAC") -> BaseAlgorithm:
     from sac_ext import SoftAC
 
-    arguments = {"execution": "compile", **our_entry(env_id), **changes}
+    arguments = {"execution": "compile", **entry_of(contender, env_id)}
     return SoftAC(env=make_vec_env(env_id, seed=seed), seed=seed, device="cpu", **arguments)
 
 
@@ -131,7 +152,7 @@ WITH_OUR_ENTRY: dict[str, dict[str, Any]] = {
 
 
 def _of_ours(*names: str) -> dict[str, Make]:
-    return {name: functools.partial(soft_ac, **WITH_OUR_ENTRY[name]) for name in names}
+    return {name: functools.partial(soft_ac, contender=name) for name in names}
 
 
 DISCRETE: dict[str, Make] = {

@@ -15,7 +15,17 @@ import functools
 import warnings
 from typing import Any
 
-from contenders import CONTINUOUS, DISCRETE, MINATAR, VARIANTS, WITH_OUR_ENTRY, WITHOUT_ENTROPY, Make, our_entry
+from contenders import (
+    CONTINUOUS,
+    DISCRETE,
+    MINATAR,
+    VARIANTS,
+    WITH_OUR_ENTRY,
+    WITHOUT_ENTROPY,
+    Make,
+    defaults_beside,
+    entry_of,
+)
 from runs import RESULTS, add_worker_options, append, check_environments, missing, pin, train_and_evaluate, versions
 
 from sac_ext.zoo.registration import register
@@ -44,15 +54,16 @@ EPISODES = 100
 
 
 def job(env: str, contender: str, seed: int, steps: int, episodes: int = EPISODES) -> dict[str, Any]:
-    """:return: what a result is of; of contenders with an entry of ours, also that entry"""
+    """:return: what a result is of; of contenders with an entry of ours, also that entry, and SoftAC's own defaults"""
     found = {"env": env, "contender": contender, "seed": seed, "steps": steps, "episodes": episodes}
     if contender not in WITH_OUR_ENTRY:
         return found
-    return found | {"entry": our_entry(env) | WITH_OUR_ENTRY[contender]}
+    entry = entry_of(contender, env)
+    return found | {"entry": entry} | ({"defaults": defaults_beside(entry, env)} if contender != "SAC" else {})
 
 
 def up_to_date(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """:return: those of full length whose entry is the one of today"""
+    """:return: those of full length whose entry and defaults are those of today"""
     return [
         line
         for line in lines
