@@ -27,7 +27,7 @@ from sac_ext.heads import HEAD_OPTIONS, make_head
 from sac_ext.losses import REDUCTIONS
 from sac_ext.metrics import MetricLog
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
-from sac_ext.torch_settings import PRECISIONS, matmul_precision, unvalidated_distributions
+from sac_ext.torch_settings import PRECISIONS, flushed_denormals, matmul_precision, unvalidated_distributions
 from sac_ext.update import SoftUpdate
 
 SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
@@ -363,7 +363,8 @@ class SoftAC(EntCoef):
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()
         log = MetricLog()
-        with unvalidated_distributions(), matmul_precision(self.precision):
+        flush = not (self.head.in_sac and self._run_step.same_bits)
+        with unvalidated_distributions(), matmul_precision(self.precision), flushed_denormals(flush):
             for gradient_step, batch in enumerate(self._batches(gradient_steps, batch_size)):
                 if self.device.type == "cpu":
                     finite.check_batch(batch)

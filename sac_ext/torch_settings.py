@@ -7,6 +7,7 @@ import torch as th
 from torch.distributions import Distribution
 
 PRECISIONS = ("highest", "high", "medium")
+_SMALLEST = 5e-324  # the smallest float
 
 
 @contextmanager
@@ -37,6 +38,29 @@ def current_matmul_precision() -> str | None:
         return th.get_float32_matmul_precision()
     except RuntimeError:
         return None
+
+
+@contextmanager
+def flushed_denormals(flush: bool = True) -> Iterator[None]:
+    """
+    Numbers below 1e-38 count as zero in this thread. Where gradients stay zero, as those of a dead ReLU, Adam's means
+    of them decay into such numbers and stay there, and some processors are much slower with them.
+
+    :param flush: False to do nothing
+    """
+    if not flush or denormals_are_flushed():
+        yield
+        return
+    th.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        th.set_flush_denormal(False)
+
+
+def denormals_are_flushed() -> bool:
+    """:return: whether they are in this thread"""
+    return _SMALLEST * 1.0 == 0.0
 
 
 @contextmanager

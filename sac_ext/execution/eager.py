@@ -1,6 +1,6 @@
 """Operation by operation, as written."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sac_ext.update import Measured, SoftUpdate
 
@@ -9,6 +9,9 @@ class Eager:
     """
     :param update: the gradient step
     """
+
+    same_bits: ClassVar[bool] = True
+    """Whether a step is what its operations give one by one, to the bit."""
 
     def __init__(self, update: SoftUpdate) -> None:
         self.update = update

@@ -22,6 +22,7 @@ class Graphable(Eager, ABC):
     """
 
     name: str
+    same_bits = False
 
     def __init__(self, update: SoftUpdate) -> None:
         super().__init__(update)

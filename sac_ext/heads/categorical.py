@@ -55,6 +55,7 @@ class CategoricalHead(ActionHead):
 
     actor_class = CategoricalActor
     exact_entropy = True
+    in_sac = False
     continuous = False
     min_entropy = 0.0
     code_class: ClassVar[type[ActionCode]] = ActionCode
