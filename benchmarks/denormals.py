@@ -47,16 +47,15 @@ def main() -> None:
     options = parser.parse_args()
     pin(options)
     register()
-    arguments = our_entry(options.env)
-    env = make_vec_env(options.env, seed=0)
-    model = SoftAC(env=env, seed=0, device="cpu", **{"execution": "compile", **arguments})
+    arguments = {"execution": "compile", **our_entry(options.env)}
+    model = SoftAC(env=make_vec_env(options.env, seed=0), seed=0, device="cpu", **arguments)
     with left_as_they_are():
         model.learn(options.steps)
     trained, n = copy.deepcopy(model.get_parameters()), options.gradient_steps
     result: dict[str, Any] = {
         "env": options.env,
         "steps": options.steps,
-        "entry": arguments,
+        "entry": our_entry(options.env),
         "share_of_denormals": round(share_of_denormals(model), 4),
     }
     for execution in ("eager", "compile"):
