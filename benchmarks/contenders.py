@@ -91,7 +91,7 @@ def dqn_of_minatar(env_id: str, seed: int) -> BaseAlgorithm:
         gamma=0.99,
         train_freq=1,
         target_update_interval=1000,
-        exploration_fraction=0.2,  # theirs is 100k steps, of 500k here
+        exploration_fraction=0.2,  # of the 200k steps here; theirs are the first 100k of five million
         exploration_initial_eps=1.0,
         exploration_final_eps=0.1,
         policy_kwargs={"net_arch": [256, 256]},
