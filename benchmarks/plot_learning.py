@@ -33,6 +33,7 @@ COLORS = {
 ENOUGH = 3
 """Seeds for a band."""
 COLUMNS = 4
+"""At most."""
 
 
 def curve(runs: list[dict[str, Any]]) -> np.ndarray:
@@ -51,7 +52,8 @@ def curve(runs: list[dict[str, Any]]) -> np.ndarray:
 def main() -> None:
     lines = [line for line in up_to_date(read(RESULTS / "learning.jsonl")) if line["contender"] in COLORS]
     envs = list(dict.fromkeys(line["env"] for line in lines))
-    n_rows, n_columns = -(-len(envs) // COLUMNS), min(COLUMNS, len(envs))
+    n_rows = -(-len(envs) // COLUMNS)
+    n_columns = -(-len(envs) // n_rows)
     size = (4.5 * n_columns, 3.2 * n_rows)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")
     for axis, env in zip(axes.flat, envs, strict=False):
