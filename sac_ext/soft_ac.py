@@ -26,6 +26,7 @@ from sac_ext.execution import execution_mode
 from sac_ext.heads import HEAD_OPTIONS, make_head
 from sac_ext.losses import REDUCTIONS
 from sac_ext.metrics import MetricLog
+from sac_ext.observations import check_observation_space
 from sac_ext.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, head_of
 from sac_ext.torch_settings import PRECISIONS, flushed_denormals, matmul_precision, unvalidated_distributions
 from sac_ext.update import SoftUpdate
@@ -237,6 +238,7 @@ class SoftAC(EntCoef):
     # ---------------------------------------------------------------- setup
 
     def _setup_model(self) -> None:
+        check_observation_space(self.observation_space)
         options = {name: self.policy_kwargs[name] for name in HEAD_OPTIONS if name in self.policy_kwargs}
         self.head = make_head(self.action_space, **options)
         self._restore_target_entropy()

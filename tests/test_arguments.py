@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.sac.policies import SACPolicy
 from torch import nn
 
-from sac_ext import SoftAC
+from sac_ext import DeviceReplayBuffer, SoftAC
 from sac_ext.arguments import parse_schedule
 from sac_ext.temperature import LearnedEntCoef, parse_ent_coef
 from tests.catalogue import SMALL, RandomEnv
@@ -202,9 +202,10 @@ def test_a_schedule_that_turns_negative_stops_training_before_the_step() -> None
 
 
 class OtherSpaceEnv(RandomEnv):
-    def __init__(self, action_space: spaces.Space) -> None:
+    def __init__(self, action_space: spaces.Space | None = None, observation_space: spaces.Space | None = None) -> None:
         super().__init__()
-        self.action_space = action_space
+        self.action_space = action_space or self.action_space
+        self.observation_space = observation_space or self.observation_space
 
 
 @pytest.mark.parametrize(
@@ -220,6 +221,29 @@ def test_unsupported_action_spaces_name_what_is_supported(space: spaces.Space) -
     with pytest.raises(TypeError, match="supported are Box, Discrete, MultiBinary, MultiDiscrete") as error:
         SoftAC("MlpPolicy", OtherSpaceEnv(space))
     assert str(space) in str(error.value)
+
+
+NUMBERS = spaces.Box(-1, 1, (2,))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple((NUMBERS, spaces.Discrete(3))),
+        spaces.Text(3),
+        spaces.Dict({"a": NUMBERS, "b": spaces.Dict({"c": NUMBERS})}),
+    ],
+    ids=["tuple", "text", "nested dict"],
+)
+def test_unsupported_observation_spaces_name_what_is_supported(space: spaces.Space) -> None:
+    with pytest.raises(TypeError, match=r"supported are Box, .*gymnasium\.ObservationWrapper") as error:
+        DeviceReplayBuffer(10, space, spaces.Discrete(2))
+    assert str(space) in str(error.value)
+
+
+def test_tuple_observations_are_refused_before_anything_is_built() -> None:
+    with pytest.raises(TypeError, match=r"does not support the observation space Tuple"):
+        SoftAC("MlpPolicy", OtherSpaceEnv(observation_space=spaces.Tuple((NUMBERS, spaces.Discrete(3)))))
 
 
 def test_a_single_action_leaves_nothing_to_learn() -> None:

@@ -21,6 +21,7 @@ from sac_ext.buffers.layout import NUMBER, UNNAMED, Layout
 from sac_ext.buffers.priorities import Priorities, parse_beta
 from sac_ext.buffers.ring import Column, Entries, Live
 from sac_ext.buffers.storage import Storage
+from sac_ext.observations import check_observation_space
 
 EMPTY = "the replay buffer is empty: add transitions before sampling, see learning_starts"
 
@@ -91,7 +92,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         given to :meth:`note` as they are collected, which SoftAC does where the environment has ``action_masks()``
     :raises ValueError: for an argument out of its range, or if the buffer does not fit; on the host, which hands
         memory out as it is written to, only if it is more than ``memory_limit``, otherwise a warning says so
-    :raises TypeError: for an argument of the wrong type, or a space whose type torch lacks
+    :raises TypeError: for an argument of the wrong type, or a space that SB3 does not support or whose type torch
+        lacks
     """
 
     _device: th.device
@@ -120,6 +122,7 @@ class DeviceReplayBuffer(ReplayBuffer):
         action_mask_size: int = 0,
     ) -> None:
         self._storage: Storage | None = None  # before the base class sets the device, which moves the storage
+        check_observation_space(observation_space)
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
         self.n_envs = arguments.integer_from("n_envs", n_envs, low=1)
         self.buffer_size = max(arguments.integer_from("buffer_size", buffer_size, low=1) // self.n_envs, 1)
