@@ -1,5 +1,6 @@
 """The commands, as users call them."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -81,6 +82,15 @@ def test_dry_run_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert "target_end: 0.02 to 0.5, log, when alpha is learned" in output
     assert "Estimated time with 1 jobs" in output
     assert not Path(journal(tmp_path)).exists()
+
+
+def test_going_on_with_a_study_of_other_versions_is_warned_of(study: optuna.Study, capsys: Any) -> None:
+    now = study.user_attrs["versions"]
+    before = {name: version for name, version in now.items() if name != "seeding"} | {"torch": "1.0"}
+    study.set_user_attr("versions", before)
+    assert main(["tune", "--study", NAME, "--trials", "3"]) == 0
+    changed = f"torch 1.0, now {now['torch']}; seeding unknown, now 2."
+    assert f"Warning: the study began with {changed}" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- what a study has
@@ -250,6 +260,16 @@ def test_validation_is_on_new_seeds_and_true(study: optuna.Study, tmp_path: Path
     assert main(options) == 0
     assert json.loads((folder / "validation.json").read_text())["test_scores"] == report["test_scores"]
     assert len((folder / "validation.jsonl").read_text().splitlines()) == len(lines) + 1
+
+
+def test_runs_of_another_seeding_are_not_taken_from_the_file(study: optuna.Study, tmp_path: Path) -> None:
+    """The other version of the code is the same by its number, as that of an installed package may be."""
+    options = argparse.Namespace(episodes=1)
+    runs = [validate.Runs(tmp_path / "runs.jsonl", settings_of(study), options) for _ in range(3)]
+    del runs[1].versions["seeding"]  # as before it was recorded
+    runs[2].versions["seeding"] = "3"
+    contender = Contender("baseline", "SoftAC", settings_of(study).env, {}, {})
+    assert len({each._key(contender, 0) for each in runs}) == 3
 
 
 def test_a_run_that_fails_is_said_and_costs_no_other(

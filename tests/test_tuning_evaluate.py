@@ -240,13 +240,32 @@ def test_the_last_evaluation_is_after_the_last_gradient_step() -> None:
     assert updates[0] == 0
 
 
-def test_environments_of_evaluation_have_seeds_of_their_own() -> None:
-    run(EnvironmentSpec("Watched-v0", options={"n_envs": 2}), Protocol(40, 2, episodes=7), seeds=(0, 5))
-    seeds = [env.seeds for env in WatchedEnv.made]
-    assert all(len(each) == 1 for each in seeds)  # later episodes go on with the same randomness
-    offset = EVALUATION_SEED_OFFSET
-    of_seed_0 = [0, 1, *range(offset, offset + 5)]
-    assert [each[0] for each in seeds] == of_seed_0 + [5 + each for each in of_seed_0]
+@pytest.mark.parametrize("n_envs", [1, 4])
+def test_no_two_environments_of_neighbouring_seeds_start_from_the_same_seed(n_envs: int) -> None:
+    run(EnvironmentSpec("Watched-v0", options={"n_envs": n_envs}), Protocol(40, 2, episodes=7), seeds=(0, 1, 2))
+    assert all(len(env.seeds) == 1 for env in WatchedEnv.made)  # later episodes go on with the same randomness
+    seeds = [env.seeds[0] for env in WatchedEnv.made]
+    assert len(seeds) == 3 * (n_envs + 5)
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_one_environment_is_trained_in_with_the_seed_that_was_asked_for() -> None:
+    run(seeds=(0, 1, 7))
+    assert [env.seeds for env in WatchedEnv.made if not env.evaluates] == [[0], [1], [7]]
+
+
+@pytest.mark.parametrize(("n_envs", "last"), [(1, 999_999), (4, 249_999)])
+def test_seeds_whose_environments_would_be_those_of_evaluations_are_refused(n_envs: int, last: int) -> None:
+    env = EnvironmentSpec("Watched-v0", options={"n_envs": n_envs})
+    run(env, Protocol(20, 1, episodes=5), seeds=[last])
+    evaluating = [each.seeds[0] for each in WatchedEnv.made if each.evaluates]
+    training = [each.seeds[0] for each in WatchedEnv.made if not each.evaluates]
+    assert len(evaluating) == 5
+    assert max(training) == EVALUATION_SEED_OFFSET - 1
+    assert max(evaluating) < 2**32  # which numpy's generators take
+    for seed in (last + 1, -1):
+        with pytest.raises(ValueError, match=f"seed must be from 0 to {last} with n_envs {n_envs}, got {seed}"):
+            run(env, seeds=[seed])
 
 
 @pytest.mark.parametrize(("episodes", "environments"), [(1, 1), (3, 3), (7, 5)])

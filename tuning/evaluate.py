@@ -20,7 +20,12 @@ from .environments import EnvironmentSpec
 
 METRICS = ("final", "auc", "best")
 EVALUATION_SEED_OFFSET = 1_000_000
-"""An evaluation environment has the seed of its training plus this, which no seed of training reaches."""
+"""Environments of evaluations have seeds from here on, those of training have lower ones."""
+SEEDING = 2
+"""
+Changes whenever the same seed of a run leads to other seeds of its environments, so that scores from before and after
+can be told apart. Under 1, which was not recorded, runs of neighbouring seeds shared most of their environments' seeds.
+"""
 _EVALUATION_ENVS = 5
 
 Report = Callable[[int, int, float], None]
@@ -137,14 +142,16 @@ def train(
 
     :param make_model: from an environment and a seed to the algorithm
     :param env: what to train in
-    :param seed: of training
+    :param seed: of the model, and what the environments' seeds follow from, none of which another seed leads to
     :param protocol: how long to train, and how to measure
     :param report: gets steps and mean return of each evaluation
     :param poll: called at every step of training and evaluation
     :param final_episodes: of the evaluation after training, if not the protocol's number
     :return: steps and mean return of each evaluation
+    :raises ValueError: if the seed is negative or too large, or a mean return is not finite
     """
-    training = env.make(seed)
+    first_seed = _first_training_seed(seed, env.n_envs)
+    training = env.make(first_seed)
     evaluation: VecEnv | None = None
     curve: list[tuple[int, float]] = []
 
@@ -160,9 +167,12 @@ def train(
 
     try:
         evaluation = env.make(
-            seed + EVALUATION_SEED_OFFSET, n_envs=min(_EVALUATION_ENVS, protocol.episodes), training=False
+            EVALUATION_SEED_OFFSET + _EVALUATION_ENVS * seed,
+            n_envs=min(_EVALUATION_ENVS, protocol.episodes),
+            training=False,
         )
         model = make_model(training, seed)
+        training.seed(first_seed)  # SB3's algorithms seed their environments with seed, seed + 1, ...
         model.learn(protocol.steps, _Measuring(protocol, measure, poll))
         measure(model, final_episodes or protocol.episodes)
     finally:
@@ -170,6 +180,19 @@ def train(
             if each is not None:
                 each.close()
     return curve
+
+
+def _first_training_seed(seed: int, n_envs: int) -> int:
+    """
+    :param seed: of a training run
+    :param n_envs: that are trained in
+    :return: seed of the first of them, from which the others count on
+    :raises ValueError: if these are no seeds, or reach those of evaluations
+    """
+    last = EVALUATION_SEED_OFFSET // max(1, n_envs) - 1
+    if not 0 <= seed <= last:
+        raise ValueError(f"seed must be from 0 to {last} with n_envs {n_envs}, got {seed}")
+    return n_envs * seed
 
 
 class _Measuring(BaseCallback):

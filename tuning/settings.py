@@ -15,7 +15,7 @@ import sac_ext
 
 from .entries import arguments_of
 from .environments import EnvironmentSpec
-from .evaluate import Protocol
+from .evaluate import SEEDING, Protocol
 from .space import Space, parse_space
 
 SAMPLERS = ("tpe", "gp", "random")
@@ -126,10 +126,14 @@ def has_settings(study: optuna.Study) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """:return: of Python and of what learns, the revision of the code if it is a checkout, and the hardware"""
+    """
+    :return: of Python and of what learns, the revision of the code if it is a checkout, the hardware, and ``seeding``:
+        how the environments' seeds follow from that of a run
+    """
     import torch
 
     found = {"python": platform.python_version(), "machine": platform.machine(), "processor": _processor()}
+    found["seeding"] = str(SEEDING)
     if torch.cuda.is_available():
         found["gpu"] = torch.cuda.get_device_name()
     for package in _PACKAGES:

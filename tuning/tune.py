@@ -148,7 +148,8 @@ def _tell_what_was_lost(study: optuna.Study) -> None:
 
 def _tell_of_other_versions(study: optuna.Study) -> None:
     before, now = study.user_attrs.get(VERSIONS, {}), versions()
-    changed = [f"{name} {before[name]}, now {now.get(name)}" for name in before if before[name] != now.get(name)]
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    changed = [f"{name} {before.get(name, 'unknown')}, now {now.get(name, 'unknown')}" for name in names]
     if changed:
         print(f"Warning: the study began with {'; '.join(changed)}. Its scores may not be comparable.")
 

@@ -36,6 +36,8 @@ from .worker import load_study
 
 BASELINE = "baseline"
 _SCHEDULES = ("learning_rate", "clip_range")
+_CODE = ("sac-ext", "revision", "seeding", "stable-baselines3", "torch")
+"""Versions that a score depends on: one of another version is not taken from the file."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ class Runs:
         """All that the score depends on, the code included."""
         what = asdict(contender) | {"name": ""}
         space = self.settings.space if contender.params else {}
-        code = {name: self.versions.get(name) for name in ("sac-ext", "revision", "stable-baselines3", "torch")}
+        code = {name: self.versions.get(name) for name in _CODE}
         parts = [what, space, asdict(self.settings.protocol), self.options.episodes, seed, code]
         return json.dumps(parts, sort_keys=True, default=str)
 
