@@ -21,7 +21,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from sac_ext import SoftAC
 from sac_ext.tuning.entries import arguments_of, load_entry, our_config
-from sac_ext.tuning.space import BUILT_IN, Space, load_space, parse_space
+from sac_ext.tuning.parameters import Space
+from sac_ext.tuning.space import BUILT_IN, load_space, parse_space
 from tests.catalogue import RandomEnv, small
 from tests.compare import assert_same_models
 

@@ -16,7 +16,8 @@ import sac_ext
 from .entries import arguments_of
 from .environments import EnvironmentSpec
 from .evaluate import SEEDING, Protocol
-from .space import Space, parse_space
+from .parameters import Space
+from .space import parse_space
 
 SAMPLERS = ("tpe", "gp", "random")
 PRUNERS = ("median", "hyperband", "wilcoxon", "none")
