@@ -1,6 +1,5 @@
 """The commands, as users call them."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,11 +19,11 @@ from sac_ext.tuning.cli import COMMANDS, main
 from sac_ext.tuning.entries import arguments_of, load_entry
 from sac_ext.tuning.environments import EnvironmentSpec
 from sac_ext.tuning.evaluate import train
+from sac_ext.tuning.runs import Contender, Runs
 from sac_ext.tuning.settings import settings_of
 from sac_ext.tuning.statistics import interquartile_mean
 from sac_ext.tuning.storage import open_storage
 from sac_ext.tuning.trials import book_of
-from sac_ext.tuning.validate import Contender
 from tests.tuning_help import HYPERPARAMS, NAME, OPTIONS, call, environment, journal, new_study, opened, run_trials
 
 ROOT = Path(__file__).parent.parent
@@ -264,8 +263,7 @@ def test_validation_is_on_new_seeds_and_true(study: optuna.Study, tmp_path: Path
 
 def test_runs_of_another_seeding_are_not_taken_from_the_file(study: optuna.Study, tmp_path: Path) -> None:
     """The other version of the code is the same by its number, as that of an installed package may be."""
-    options = argparse.Namespace(episodes=1)
-    runs = [validate.Runs(tmp_path / "runs.jsonl", settings_of(study), options) for _ in range(3)]
+    runs = [Runs(tmp_path / "runs.jsonl", settings_of(study), episodes=1) for _ in range(3)]
     del runs[1].versions["seeding"]  # as before it was recorded
     runs[2].versions["seeding"] = "3"
     contender = Contender("baseline", "SoftAC", settings_of(study).env, {}, {})

@@ -1,13 +1,17 @@
-"""What a study has reached, in words."""
+"""What a study has reached, and what its best are worth, in words."""
 
-import statistics
+from collections.abc import Mapping
 from datetime import datetime
+from statistics import median
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from .objective import SCORES, SECONDS
 from .processes import is_gone
+from .settings import Settings
+from .statistics import Comparison, interquartile_mean, interval
 from .trials import BASELINE, PROCESS, Book, book_of, why_failed
 
 
@@ -48,7 +52,7 @@ def status_lines(study: optuna.Study) -> list[str]:
     lines += best_lines(study)
     times = [float(trial.user_attrs[SECONDS]) for trial in book.complete if SECONDS in trial.user_attrs]
     if times:
-        lines.append(f"A complete trial takes {statistics.median(times):.1f} s (median)")
+        lines.append(f"A complete trial takes {median(times):.1f} s (median)")
     now = datetime.now()
     for trial in book.running:
         process = trial.user_attrs.get(PROCESS)
@@ -64,3 +68,49 @@ def status_lines(study: optuna.Study) -> list[str]:
     for trial in book.failed:
         lines.append(f"Failed: trial {trial.number}, {why_failed(trial)}")
     return lines
+
+
+def validation_text(report: Mapping[str, Any], compared: Mapping[str, Comparison]) -> str:
+    """
+    :param report: what ``softac-tune validate`` found, as it is written to ``validation.json``
+    :param compared: the winner with each other contender that did not fail
+    :return: Markdown
+    """
+    seeds, scores = report["seeds"], report["test_scores"]
+    protocol = Settings.from_dict(report["settings"]).protocol
+    lines = [
+        f"# {report['study']}",
+        "",
+        f"Runs of {protocol.steps} steps, scored by `{protocol.metric}`. Seeds: tuning {_span(seeds['tuning'])}, "
+        f"validation {_span(seeds['validation'])}, test {_span(seeds['test'])}.",
+        "",
+        "| | tuning | validation: IQM (95 % interval) |",
+        "| --- | --- | --- |",
+    ]
+    for name, values in report["validation_scores"].items():
+        lines.append(f"| {name} | {report['tuning_scores'][name]:.2f} | {_cell(values)} |")
+    lines += ["", "| | test: IQM (95 % interval) | P(winner is better) | the winner is |", "| --- | --- | --- | --- |"]
+    for name, values in scores.items():
+        if name in compared:
+            probability = compared[name].probability_of_improvement
+            lines.append(f"| {name} | {_cell(values)} | {probability:.2f} | {_verdict(compared[name])} |")
+        else:
+            lines.append(f"| {name}, the winner | {_cell(values)} | | |")
+    lines += [f"\n{run} failed: {why}" for run, why in report["failures"].items()]
+    lines += ["", "The winner's parameters:", "", "```yaml"]
+    lines += [f"{name}: {value}" for name, value in report["params"].items()] or ["# those of the zoo entry"]
+    return "\n".join([*lines, "```", ""])
+
+
+def _verdict(comparison: Comparison) -> str:
+    low, high = comparison.interval
+    return f"{comparison.verdict} ({comparison.difference:+.2f}; {low:+.2f} to {high:+.2f})"
+
+
+def _cell(values: list[float]) -> str:
+    low, high = interval(values)
+    return f"{interquartile_mean(values):.2f} ({low:.2f} to {high:.2f})"
+
+
+def _span(seeds: list[int]) -> str:
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
