@@ -54,7 +54,7 @@ class Settings:
     sampler: str = "tpe"
     sampler_seed: int = 0
     pruner: str = "median"
-    space_source: str = field(default="space", compare=False)
+    space_source: str = field(default="the study's space", compare=False)
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:

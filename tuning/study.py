@@ -22,6 +22,8 @@ from .trials import AS_IS, BASELINE, RETRY_OF, book_of
 
 FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 100, 1000
 """Seeds of tuning are below the first, those of validation from there to the second."""
+_OF_PROTOCOL = ("steps", "evaluations", "episodes", "metric")
+_OF_SEARCH = ("sampler", "sampler_seed", "pruner")
 
 
 @dataclass(frozen=True)
@@ -46,58 +48,74 @@ class Asked:
 
 def settings_from(asked: Asked, stored: Settings | None) -> Settings:
     """
+    Complete what the user asked for: by defaults for a new study, by what is stored for one that exists.
+
     :param asked: by the user
-    :param stored: what the study has already, which stands in for what was left out
+    :param stored: in the study, None if it is new
     :return: settings
     :raises ValueError: for what does not exist, or does not go together
     """
-    if asked.env is None and stored is None:
+    if asked.seeds is not None and not 1 <= asked.seeds <= FIRST_VALIDATION_SEED:
+        raise ValueError(f"seeds must be between 1 and {FIRST_VALIDATION_SEED}, got {asked.seeds}")
+    return _new_settings(asked) if stored is None else _resumed_settings(asked, stored)
+
+
+def _new_settings(asked: Asked) -> Settings:
+    if asked.env is None:
         raise ValueError("A new study needs an environment: --env CartPole-v1")
-    env_id = asked.env if asked.env is not None else stored.env.env_id  # type: ignore[union-attr]
-    if stored is not None and env_id == stored.env.env_id and asked.conf_file is None and asked.hyperparams is None:
-        entry = stored.entry
-    else:
-        EnvironmentSpec(env_id).check()
-        config = our_config() if asked.conf_file is None else Path(asked.conf_file)
-        entry = {**load_entry(config, env_id.rpartition(":")[2]), **(asked.hyperparams or {})}
-    stored_kwargs = {} if stored is None else stored.env.env_kwargs
-    env = EnvironmentSpec.of_entry(env_id, entry, stored_kwargs if asked.env_kwargs is None else asked.env_kwargs)
-    protocol = _protocol(asked, stored, entry, env_id)
-    source, space = "the study's space", stored.space if stored is not None else {}
-    if asked.space is not None or stored is None:
-        source = asked.space or ("box" if isinstance(env.action_space(), spaces.Box) else "discrete")
-        space = load_space(source)
-    seeds = [0] if stored is None else stored.seeds
-    if asked.seeds is not None:
-        if not 1 <= asked.seeds <= FIRST_VALIDATION_SEED:
-            raise ValueError(f"seeds must be between 1 and {FIRST_VALIDATION_SEED}, got {asked.seeds}")
-        seeds = list(range(asked.seeds))
-    given = {name: getattr(asked, name) for name in ("sampler", "sampler_seed", "pruner")}
-    given = {name: value for name, value in given.items() if value is not None}
-    tune = list(asked.tune) if asked.tune is not None else [] if stored is None else stored.tune
-    if stored is not None:
-        changed: dict[str, Any] = {
-            "env": env,
-            "entry": entry,
-            "space": space,
-            "tune": tune,
-            "seeds": seeds,
-            "protocol": protocol,
-        }
-        return replace(stored, **changed, space_source=source, **given)
-    return Settings(env, entry, space, tune, seeds, protocol, space_source=source, **given)
-
-
-def _protocol(asked: Asked, stored: Settings | None, entry: Mapping[str, Any], env_id: str) -> Protocol:
-    given = {name: getattr(asked, name) for name in ("steps", "evaluations", "episodes", "metric")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if stored is not None:
-        return replace(stored.protocol, **given)
-    if "steps" not in given:
+    entry = _entry(asked.env, asked)
+    env = EnvironmentSpec.of_entry(asked.env, entry, asked.env_kwargs or {})
+    numbers = _given(asked, _OF_PROTOCOL)
+    if "steps" not in numbers:
         if "n_timesteps" not in entry:
-            raise ValueError(f"The entry for {env_id} has no n_timesteps; say how long a run is: --steps 20000")
-        given["steps"] = int(float(entry["n_timesteps"]))
-    return Protocol(**given, deterministic=not is_stochastic(env_id))
+            raise ValueError(f"The entry for {asked.env} has no n_timesteps; say how long a run is: --steps 20000")
+        numbers["steps"] = int(float(entry["n_timesteps"]))
+    protocol = Protocol(**numbers, deterministic=not is_stochastic(asked.env))
+    source = asked.space or _built_in_space(env)
+    return Settings(
+        env,
+        entry,
+        load_space(source),
+        list(asked.tune or ()),
+        list(range(asked.seeds or 1)),
+        protocol,
+        space_source=source,
+        **_given(asked, _OF_SEARCH),
+    )
+
+
+def _resumed_settings(asked: Asked, stored: Settings) -> Settings:
+    changed: dict[str, Any] = _given(asked, _OF_SEARCH)
+    env_id = stored.env.env_id if asked.env is None else asked.env
+    entry = stored.entry
+    if env_id != stored.env.env_id or asked.conf_file is not None or asked.hyperparams is not None:
+        entry = _entry(env_id, asked)
+    env_kwargs = stored.env.env_kwargs if asked.env_kwargs is None else asked.env_kwargs
+    env = EnvironmentSpec.of_entry(env_id, entry, env_kwargs)
+    protocol = replace(stored.protocol, **_given(asked, _OF_PROTOCOL))
+    if asked.space is not None:
+        changed |= {"space": load_space(asked.space), "space_source": asked.space}
+    if asked.tune is not None:
+        changed["tune"] = list(asked.tune)
+    if asked.seeds is not None:
+        changed["seeds"] = list(range(asked.seeds))
+    return replace(stored, env=env, entry=entry, protocol=protocol, **changed)
+
+
+def _entry(env_id: str, asked: Asked) -> dict[str, Any]:
+    """:return: the environment's zoo entry, with the changes that were asked for"""
+    EnvironmentSpec(env_id).check()
+    config = our_config() if asked.conf_file is None else Path(asked.conf_file)
+    return {**load_entry(config, env_id.rpartition(":")[2]), **(asked.hyperparams or {})}
+
+
+def _given(asked: Asked, names: Sequence[str]) -> dict[str, Any]:
+    """:return: those of the names that were not left out, with what was asked for"""
+    return {name: getattr(asked, name) for name in names if getattr(asked, name) is not None}
+
+
+def _built_in_space(env: EnvironmentSpec) -> str:
+    return "box" if isinstance(env.action_space(), spaces.Box) else "discrete"
 
 
 def stored_settings(storage: optuna.storages.BaseStorage, name: str) -> Settings | None:

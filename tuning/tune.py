@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from .crew import Crew
+from .dry_run import dry_run
 from .evaluate import METRICS
 from .interrupts import Interrupts
 from .journal import Owner
 from .places import Place, add_place_options, parse_duration, place_of
 from .report import best_lines, summary
-from .settings import PRUNERS, SAMPLERS, VERSIONS, Settings, versions
+from .settings import PRUNERS, SAMPLERS, VERSIONS, versions
 from .storage import HEARTBEAT_SECONDS, is_url, open_storage, shown
 from .study import (
     Asked,
     create_or_resume,
     parse_pairs,
-    refuse_differences,
     settings_from,
     smoke_test,
     stored_settings,
@@ -34,7 +32,6 @@ _REFRESH_SECONDS = 0.5
 _GRACE_SECONDS = 120.0  # for a worker to leave its trial
 _MAX_DEATHS = 10  # without a trial finished in between
 _TRIALS, _DEFAULT_TRIALS = "trials", 50
-_TIMED_STEPS = 300
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +86,8 @@ def check_limits(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """
+    Create the study or take it up again, and run its trials.
+
     :param options: of the command line
     :return: exit status
     :raises ValueError: for what cannot work, before anything is trained
@@ -98,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     asked = _asked(options)
     place = place_of(options)
     if options.dry_run:
-        return _dry_run(options, place, asked)
+        return dry_run(asked, place, options.trials or _DEFAULT_TRIALS, options)
     owner, is_new = None, False
     if not is_url(place.storage):
         is_new = not Path(place.storage).exists()
@@ -235,54 +234,3 @@ def _show(bar: "tqdm[Any]", book: Book) -> None:
     bar.set_postfix(parts, refresh=False)
     if sys.stderr.isatty() or (bar.n, bar.postfix) != before:
         bar.refresh()
-
-
-def _dry_run(options: argparse.Namespace, place: Place, asked: Asked) -> int:
-    stored = None
-    if is_url(place.storage) or Path(place.storage).exists():
-        stored = stored_settings(open_storage(place.storage, heartbeat=options.heartbeat), place.study)
-    settings = settings_from(asked, stored)
-    if stored is not None:
-        refuse_differences(stored, settings, place.study)
-    trials = options.trials or _DEFAULT_TRIALS
-    smoke_test(settings)
-    protocol, space = settings.protocol, settings.parsed_space()
-    per_trial = protocol.steps * len(settings.seeds)
-    print(f"Study {place.study} in {shown(place.storage)}{'' if stored is None else ', which exists'}")
-    print("Space:\n  " + "\n  ".join(map(str, space.parameters)))
-    as_is = space.params_of(settings.base()) is None
-    print("First trial: the zoo entry" + (", which lies outside of the space" if as_is else ""))
-    print(
-        f"A trial: {len(settings.seeds)} seeds of {protocol.steps} steps, with {protocol.evaluations} evaluations of "
-        f"{protocol.episodes} episodes each, metric {protocol.metric}"
-    )
-    print(f"In all: {trials} trials, {trials * per_trial} steps, unless some are pruned ({settings.pruner})")
-    seconds = _seconds_per_step(settings, options) * per_trial * trials / options.jobs
-    print(f"Estimated time with {options.jobs} jobs: {_readable(seconds)}, without evaluations and pruning")
-    return 0
-
-
-def _seconds_per_step(settings: Settings, options: argparse.Namespace) -> float:
-    """Measured with the base entry, after its learning starts."""
-    from sac_ext import SoftAC
-
-    th.set_num_threads(options.threads)
-    env = settings.env.make(settings.seeds[0])
-    model = SoftAC(**settings.base(), env=env, device=options.device)
-    warm = max(model.learning_starts, 1) + 100
-    times: dict[int, float] = {}
-
-    class Clock(BaseCallback):
-        def _on_step(self) -> bool:
-            times[self.num_timesteps] = time.perf_counter()
-            return True
-
-    model.learn(warm + _TIMED_STEPS * env.num_envs, Clock())
-    env.close()
-    late = [step for step in times if step >= warm]
-    return (times[late[-1]] - times[late[0]]) / (late[-1] - late[0])
-
-
-def _readable(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
