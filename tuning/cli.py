@@ -5,25 +5,35 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import optuna
 
 from . import commands, plots, tune, validate
 from .places import add_place_options
 
-_Command = tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]]
 
-COMMANDS: dict[str, _Command] = {
-    "tune": ("create or resume a study", tune.add_options, tune.run),
-    "worker": ("add a process to a study", commands.add_worker_options, commands.run_worker),
-    "status": ("how a study is getting on", add_place_options, commands.run_status),
-    "best": ("the best trials as zoo entries", commands.add_best_options, commands.run_best),
-    "validate": ("measure the best on new seeds, beside the baseline", validate.add_options, validate.run),
-    "plot": ("plots as PNG and HTML", plots.add_options, plots.run),
-    "export": ("all trials as CSV", commands.add_export_options, commands.run_export),
-    "reap": ("redo trials whose process is gone", commands.add_reap_options, commands.run_reap),
-    "repair": ("take broken lines out of a journal", add_place_options, commands.run_repair),
-    "dashboard": ("run optuna-dashboard", add_place_options, commands.run_dashboard),
+class Command(NamedTuple):
+    """What follows ``softac-tune``."""
+
+    text: str
+    """What it does, for the help."""
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    """Does it, and returns the exit status."""
+
+
+COMMANDS = {
+    "tune": Command("create or resume a study", tune.add_options, tune.run),
+    "worker": Command("add a process to a study", commands.add_worker_options, commands.run_worker),
+    "status": Command("how a study is getting on", add_place_options, commands.run_status),
+    "best": Command("the best trials as zoo entries", commands.add_best_options, commands.run_best),
+    "validate": Command("measure the best on new seeds, beside the baseline", validate.add_options, validate.run),
+    "plot": Command("plots as PNG and HTML", plots.add_options, plots.run),
+    "export": Command("all trials as CSV", commands.add_export_options, commands.run_export),
+    "reap": Command("redo trials whose process is gone", commands.add_reap_options, commands.run_reap),
+    "repair": Command("take broken lines out of a journal", add_place_options, commands.run_repair),
+    "dashboard": Command("run optuna-dashboard", add_place_options, commands.run_dashboard),
 }
 
 
@@ -34,15 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser("softac-tune", description="Tune SoftAC with Optuna.")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (text, add_options, _) in COMMANDS.items():
-        formatter = argparse.RawDescriptionHelpFormatter
-        add_options(subparsers.add_parser(name, help=text, description=text, formatter_class=formatter))
+    for name, command in COMMANDS.items():
+        command.add_options(subparsers.add_parser(name, help=command.text, description=command.text))
     options = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # where modules of --env module:id are looked for, as python -m does
     try:
-        return COMMANDS[options.command][2](options)
+        return COMMANDS[options.command].run(options)
     except ValueError as error:
         print(f"softac-tune {options.command}: {error}", file=sys.stderr)
         return 2

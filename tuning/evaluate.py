@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class Evaluation:
     curves: tuple[tuple[tuple[int, float], ...], ...]
     """Environment steps and mean return of each evaluation, of each seed."""
     seconds: float
+    """Time that the runs took together, evaluations included."""
 
 
 def evaluate(
@@ -120,10 +122,10 @@ def evaluate(
         raise ValueError("seeds must be at least one")
     env = env.with_discount(params.get("gamma"))
     start = time.perf_counter()
-    curves = [
-        train(make_model, env, seed, protocol, lambda *at, index=index: report and report(index, *at), poll)
-        for index, seed in enumerate(seeds)
-    ]
+    curves = []
+    for index, seed in enumerate(seeds):
+        report_seed = None if report is None else partial(report, index)
+        curves.append(train(make_model, env, seed, protocol, report_seed, poll))
     scores = tuple(protocol.score(curve) for curve in curves)
     return Evaluation(float(np.mean(scores)), scores, tuple(map(tuple, curves)), time.perf_counter() - start)
 

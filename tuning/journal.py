@@ -75,7 +75,10 @@ def repair_journal(path: Path) -> Path | None:
         whole = [line for line in lines if line.endswith(b"\n") and _is_entry(line)]
         if len(whole) == len(lines):
             return None
-        copy = next(each for number in range(1, 10**6) if not (each := path.with_suffix(f".broken{number}")).exists())
+        number = 1
+        while path.with_suffix(f".broken{number}").exists():
+            number += 1
+        copy = path.with_suffix(f".broken{number}")
         copy.write_bytes(content)
         repaired = path.with_suffix(".repaired")
         repaired.write_bytes(b"".join(whole))

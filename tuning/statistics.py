@@ -48,7 +48,11 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
     a, b = np.asarray(ours, float)[:, None], np.asarray(theirs, float)[None, :]
     probability = float(np.mean(a > b) + np.mean(a == b) / 2)
     rounding = _ROUNDING * max(1.0, float(np.abs(a).max()), float(np.abs(b).max()))
-    verdict = "better" if low > rounding else "worse" if high < -rounding else "cannot tell"
+    verdict = "cannot tell"
+    if low > rounding:
+        verdict = "better"
+    elif high < -rounding:
+        verdict = "worse"
     return Comparison(interquartile_mean(ours) - interquartile_mean(theirs), (low, high), probability, verdict)
 
 
