@@ -39,6 +39,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
+    Run a command of ``softac-tune``; a mistake of the user's is one line on standard error.
+
     :param argv: command and options; those of the process by default
     :return: exit status
     """

@@ -27,6 +27,8 @@ from .worker import Limits, TooManyFailures, load_study, work
 
 def opened(options: argparse.Namespace) -> optuna.Study:
     """
+    Open the study that the options name.
+
     :param options: that say which study
     :return: the study, which exists
     :raises ValueError: if it does not
@@ -36,7 +38,11 @@ def opened(options: argparse.Namespace) -> optuna.Study:
 
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of ``worker``"""
+    """
+    Define the options of ``worker``.
+
+    :param parser: of ``worker``
+    """
     add_place_options(parser)
     add_limit_options(parser)
     parser.add_argument("--index", type=int, default=os.getpid(), help="makes its proposals differ from other workers'")
@@ -74,6 +80,8 @@ def run_worker(options: argparse.Namespace) -> int:
 
 def run_status(options: argparse.Namespace) -> int:
     """
+    Print how a study is getting on.
+
     :param options: of the command line
     :return: exit status
     """
@@ -82,7 +90,11 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def add_best_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of ``best``"""
+    """
+    Define the options of ``best``.
+
+    :param parser: of ``best``
+    """
     add_place_options(parser)
     parser.add_argument("--top", type=int, default=1, help="how many to print; default: 1")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the best as a zoo configuration")
@@ -133,6 +145,8 @@ def run_best(options: argparse.Namespace) -> int:
 
 def entry_text(settings: Settings, book: Book, trial: optuna.trial.FrozenTrial, study_name: str) -> str:
     """
+    Write a trial as an entry of rl-baselines3-zoo, with its score and the baseline's as a comment.
+
     :param settings: of the study
     :param book: its trials
     :param trial: one of them
@@ -156,7 +170,11 @@ def entry_text(settings: Settings, book: Book, trial: optuna.trial.FrozenTrial, 
 
 
 def add_export_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of ``export``"""
+    """
+    Define the options of ``export``.
+
+    :param parser: of ``export``
+    """
     add_place_options(parser)
     parser.add_argument("-o", "--output", metavar="FILE", help="CSV; default: trials.csv in the study's folder")
 
@@ -180,7 +198,11 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def add_reap_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of ``reap``"""
+    """
+    Define the options of ``reap``.
+
+    :param parser: of ``reap``
+    """
     add_place_options(parser)
     parser.add_argument("--trial", type=int, nargs="+", help="these running trials, whatever is known of their process")
 

@@ -35,15 +35,16 @@ class Crew:
         self.gave_up = False
         """Whether a worker has found that the study cannot go on."""
         self.deaths = 0
-        """How many have ended otherwise than they should."""
+        """How many workers have crashed or were killed."""
 
     def start(self) -> None:
-        """Start them all."""
+        """Start all workers."""
         self.place.folder.mkdir(parents=True, exist_ok=True)
         for index in range(self.jobs):
             self._start(index)
 
     def _start(self, index: int) -> None:
+        """Start the worker with this index, which appends to its file of output."""
         environment = {**os.environ, STORAGE_VARIABLE: self.place.storage, "PYTHONUNBUFFERED": "1"}
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[index % len(self.gpus)]
@@ -64,6 +65,8 @@ class Crew:
 
     def watch(self, replace: bool) -> int:
         """
+        Take note of the workers that have ended.
+
         :param replace: whether to start new ones for those that died
         :return: how many are at work
         """
@@ -80,12 +83,12 @@ class Crew:
         return len(self._workers)
 
     def stop(self) -> None:
-        """Let each leave its trial cleanly."""
+        """Ask the workers to leave their trials cleanly, and to end."""
         for worker in self._workers.values():
             worker.process.terminate()
 
     def kill(self) -> None:
-        """End them at once."""
+        """End the workers at once, whatever they do."""
         for worker in self._workers.values():
             worker.process.kill()
         for worker in self._workers.values():

@@ -33,6 +33,8 @@ def our_config() -> Path:
 
 def load_entry(config: Path, env_id: str) -> dict[str, Any]:
     """
+    Look up what a configuration file says for an environment.
+
     :param config: YAML file, from environments to entries
     :param env_id: whose entry, or else ``atari``'s or ``default``'s
     :return: the entry as it is written
@@ -60,6 +62,8 @@ def is_atari(env_id: str) -> bool:
 
 def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     """
+    Turn an entry into arguments of SoftAC, without what is for the environment or the zoo.
+
     :param entry: as it is written
     :return: arguments of SoftAC, with what YAML can only write as a string as Python objects
     :raises ValueError: for noise on the actions, which the zoo alone makes
@@ -86,6 +90,8 @@ def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def evaluated(key: str, text: str) -> Any:
     """
+    Evaluate a string of an entry that is a Python expression.
+
     :param key: to name in errors
     :param text: Python, as entries have it for dicts of objects
     :return: its value; the names of torch.nn are known as ``nn``, and SB3's ``HerReplayBuffer`` by its own
@@ -98,6 +104,8 @@ def evaluated(key: str, text: str) -> Any:
 
 def write_entry(entry: Mapping[str, Any], env_id: str, comment: str = "") -> str:
     """
+    Write an entry so that rl-baselines3-zoo reads the same values back.
+
     :param entry: keys and plain values; a ``policy_kwargs`` that is a dict is written as the zoo reads it
     :param env_id: what it is for
     :param comment: lines above it

@@ -18,7 +18,7 @@ from .entries import ENVIRONMENT_KEYS, evaluated
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """
-    What can be written down of an environment.
+    An environment, by what can be written down of it.
 
     :param env_id: ``CartPole-v1`` or ``module:MyEnv-v0``, which imports the module first
     :param env_kwargs: of the environment
@@ -37,6 +37,8 @@ class EnvironmentSpec:
 
     def with_discount(self, gamma: float | None) -> "EnvironmentSpec":
         """
+        Let the normalisation of rewards discount as the algorithm does.
+
         :param gamma: of the algorithm, or None for its default
         :return: with rewards normalised by it, where they are, as the zoo does
         """
@@ -87,6 +89,8 @@ class EnvironmentSpec:
 
     def make(self, seed: int, n_envs: int | None = None, training: bool = True) -> VecEnv:
         """
+        Make the environment, vectorised and with its wrappers.
+
         :param seed: of the first environment; the others count on
         :param n_envs: None for the number to be trained in
         :param training: whether normalisation learns, and rewards are normalised
@@ -124,10 +128,12 @@ class EnvironmentSpec:
         return env
 
     def _evaluated(self, key: str) -> Any:
+        """:return: an option, evaluated if it is a string as the zoo has it"""
         value = self.options.get(key)
         return evaluated(key, value) if isinstance(value, str) else value
 
     def _wrapper(self, key: str) -> Any:
+        """:return: what wraps an environment as this option says, None without it"""
         if self.options.get(key) is None:
             return None
         from rl_zoo3.utils import get_wrapper_class

@@ -65,6 +65,8 @@ class Protocol:
 
     def score(self, curve: Sequence[tuple[int, float]]) -> float:
         """
+        Turn the learning curve of a run into its score.
+
         :param curve: steps and mean returns
         :return: the metric of one run
         """
@@ -140,7 +142,7 @@ def train(
     final_episodes: int | None = None,
 ) -> list[tuple[int, float]]:
     """
-    One training run of any of SB3's algorithms.
+    Train any of SB3's algorithms once, and measure it as it learns.
 
     :param make_model: from an environment and a seed to the algorithm
     :param env: what to train in
@@ -186,6 +188,8 @@ def train(
 
 def _first_training_seed(seed: int, n_envs: int) -> int:
     """
+    Space the seeds of runs, so that no two of them share the seed of an environment.
+
     :param seed: of a training run
     :param n_envs: that are trained in
     :return: seed of the first of them, from which the others count on
@@ -216,6 +220,8 @@ class _Measuring(BaseCallback):
 
 
 def _mean_return(model: BaseAlgorithm, env: VecEnv, episodes: int, deterministic: bool, poll: Poll | None) -> float:
+    """:return: mean return of some episodes, by the policy as it is"""
+
     def callback(_locals: dict[str, Any], _globals: dict[str, Any]) -> None:
         if poll is not None:
             poll()

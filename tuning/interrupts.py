@@ -23,7 +23,7 @@ class Interrupts:
     def __init__(self, deadline: float | None = None, parent: int | None = None) -> None:
         self.deadline, self.parent = deadline, parent
         self.signals = 0
-        """How many came."""
+        """How many signals have come."""
         self._signal: int | None = None
         self._aborts = False
 
@@ -38,6 +38,7 @@ class Interrupts:
             signal.signal(number, self._caught)
 
     def _caught(self, number: int, _frame: Any) -> None:
+        """Take note of a signal."""
         # nothing that takes a lock: this may be called while it runs
         self._signal = number
         self.signals += 1
@@ -46,7 +47,7 @@ class Interrupts:
 
     @property
     def reason(self) -> str | None:
-        """Why to stop, or None."""
+        """Why the work should stop, or None if it should go on."""
         if self._signal is not None:
             return signal.Signals(self._signal).name
         if self.deadline is not None and time.time() >= self.deadline:
@@ -56,13 +57,17 @@ class Interrupts:
         return None
 
     def poll(self) -> None:
-        """:raises Interrupted: if there is a reason to stop"""
+        """
+        Call this where the work can be left.
+
+        :raises Interrupted: if there is a reason to stop
+        """
         reason = self.reason
         if reason is not None:
             raise Interrupted(reason)
 
     def wait(self, seconds: float) -> None:
-        """Sleep, or less when a signal comes."""
+        """Sleep, but no longer than until the next signal."""
         end, before = time.monotonic() + seconds, self.signals
         while time.monotonic() < end and self.signals == before:
             time.sleep(_SLICE_SECONDS)  # which a signal does not end

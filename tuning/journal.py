@@ -17,7 +17,7 @@ _BLOCK = 65536
 
 class JournalLock(BaseJournalFileLock):
     """
-    One writer at a time.
+    Lets one process at a time write to a journal.
 
     The outer lock is the operating system's, which ends with its process: no writer that was killed stands in the way.
     Inside of it is Optuna's own, a symbolic link, for programs such as the dashboard. What is left of that by a process
@@ -44,7 +44,7 @@ class JournalLock(BaseJournalFileLock):
         return True
 
     def release(self) -> None:
-        """Let the next one write."""
+        """Let the next process write."""
         try:
             self._inner.release()
         finally:
@@ -53,6 +53,8 @@ class JournalLock(BaseJournalFileLock):
 
 def open_backend(path: Path) -> JournalFileBackend:
     """
+    Open a journal with locks that end with their process.
+
     :param path: of a journal, which may not exist
     :return: for ``optuna.storages.JournalStorage``
     """
@@ -89,7 +91,7 @@ def repair_journal(path: Path) -> Path | None:
 
 
 def _cut_torn_tail(path: Path) -> None:
-    """To the last whole line; what is cut off is appended to a file beside it."""
+    """Cut off what follows the last whole line, and append it to a file beside the journal."""
     with path.open("rb+") as file:
         end = file.seek(0, 2)
         if end == 0:
@@ -129,6 +131,8 @@ class Owner:
 
     def take(self, study_name: str) -> None:
         """
+        Become the owner, and leave a note that says who it is.
+
         :param study_name: for those who come later
         :raises ValueError: if another process has it, or there can be no file
         """
@@ -148,6 +152,6 @@ class Owner:
         self._note.write_text(json.dumps(identity() | {"study": study_name}))
 
     def release(self) -> None:
-        """Let others have it."""
+        """Let another ``tune`` become the owner."""
         self._note.unlink(missing_ok=True)
         self._lock.release()

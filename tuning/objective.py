@@ -35,6 +35,8 @@ class Objective:
 
     def __call__(self, trial: optuna.Trial) -> float:
         """
+        Run a trial, and keep its scores, or why it failed, in its attributes.
+
         :param trial: new, or one that was enqueued
         :return: its score
         """
@@ -62,6 +64,7 @@ class Objective:
                 th.cuda.empty_cache()
 
     def _score(self, trial: optuna.Trial) -> float:
+        """Train and evaluate, report to the pruner, and keep scores and curves."""
         self.interrupts.poll()
         params: dict[str, Any] = {}
         if not trial.user_attrs.get(AS_IS):
@@ -71,6 +74,7 @@ class Objective:
         last = len(settings.seeds) - 1 if by_seed else settings.protocol.steps  # after which nothing is saved
 
         def prune_after(value: float, step: int) -> None:
+            """Report to the pruner, and end the trial if it says so."""
             trial.report(value, step)
             is_baseline = trial.user_attrs.get(BASELINE)  # which the others are compared with
             if step < last and trial.should_prune() and not is_baseline:

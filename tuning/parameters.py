@@ -13,7 +13,7 @@ _LINEAR = "lin_"
 @dataclass(frozen=True)
 class Parameter:
     """
-    One thing to be tuned.
+    One of the things that a study tunes.
 
     A number lies from ``low`` to ``high``, in steps of ``step``, in its logarithm with ``log``; it is an integer if
     ``low`` and ``high`` are. ``choices`` are plain values, or names with any YAML value.
@@ -41,7 +41,7 @@ class Parameter:
     """Whether it is only tuned when asked for."""
 
     def suggest(self, trial: optuna.Trial) -> Any:
-        """:return: the value that the sampler proposes"""
+        """:return: the value that the sampler proposes for this trial"""
         if self.choices:
             return trial.suggest_categorical(self.name, self.choices)
         assert self.low is not None
@@ -67,6 +67,8 @@ class Parameter:
 
     def written(self, value: Any, base: Mapping[str, Any]) -> Any:
         """
+        Turn a proposal into what SoftAC gets: the value of a choice, a schedule such as ``lin_0.001``, or a number.
+
         :param value: as proposed
         :param base: arguments that the study starts from
         :return: as SoftAC gets it
@@ -102,6 +104,7 @@ class Parameter:
         return int(number) if self._is_integer and number.is_integer() else number
 
     def _pattern(self, base: Mapping[str, Any]) -> str | None:
+        """:return: the format, None if the value is passed on as it is"""
         if self.format != "like learning_rate":
             return self.format
         linear = isinstance(base.get("learning_rate"), str) and base["learning_rate"].startswith(_LINEAR)
@@ -120,7 +123,7 @@ class Parameter:
 @dataclass(frozen=True)
 class Space:
     """
-    What is tuned.
+    All parameters that a study tunes.
 
     :param parameters: those that others depend on come first
     """
@@ -133,7 +136,7 @@ class Space:
         return any(parameter.when for parameter in self.parameters)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """:return: the sampler's proposals, of those that exist"""
+        """:return: the sampler's proposals, by name, for the parameters that exist with the choices among them"""
         params: dict[str, Any] = {}
         for parameter in self.parameters:
             if _exists(parameter, params):
@@ -142,6 +145,8 @@ class Space:
 
     def arguments(self, params: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """
+        Change the arguments that the study starts from as was proposed.
+
         :param params: as proposed
         :param base: arguments that the study starts from
         :return: arguments of SoftAC: the base, what the parameters change, and without what belongs to those that do
@@ -160,6 +165,8 @@ class Space:
 
     def params_of(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
         """
+        Find the point of the space at which the study starts. The inverse of :meth:`arguments`.
+
         :param base: arguments that the study starts from
         :return: the proposals that mean the base itself, or None where they lie outside of the space
         """
@@ -178,10 +185,12 @@ class Space:
 
 
 def _exists(parameter: Parameter, params: Mapping[str, Any]) -> bool:
+    """:return: whether the choices of other parameters are those under which this one exists"""
     return all(params.get(name) == value for name, value in parameter.when)
 
 
 def _get(arguments: Mapping[str, Any], path: str) -> Any:
+    """:return: the argument at a path such as ``policy_kwargs.net_arch``, None if there is none"""
     value: Any = arguments
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
@@ -189,6 +198,7 @@ def _get(arguments: Mapping[str, Any], path: str) -> Any:
 
 
 def _set(arguments: dict[str, Any], path: str, value: Any) -> None:
+    """Set the argument at a path, in copies of the dicts on the way."""
     *folders, last = path.split(".")
     for key in folders:
         arguments[key] = dict(arguments.get(key) or {})
@@ -197,6 +207,7 @@ def _set(arguments: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _remove(arguments: dict[str, Any], path: str) -> None:
+    """Remove the argument at a path, if it is there, in copies of the dicts on the way."""
     *folders, last = path.split(".")
     for key in folders:
         if not isinstance(arguments.get(key), Mapping):
@@ -207,7 +218,7 @@ def _remove(arguments: dict[str, Any], path: str) -> None:
 
 
 def _value_of(parameter: Parameter, path: str, base: Mapping[str, Any]) -> Any:
-    """:return: the proposal that means what the base has there, None if there is none"""
+    """:return: the proposal that leads to what the base has at this path, None if there is none"""
     argument = _get(base, path)
     if argument is None and path.endswith("_learning_rate"):
         argument = base.get("learning_rate")  # which SoftAC falls back to
@@ -217,7 +228,7 @@ def _value_of(parameter: Parameter, path: str, base: Mapping[str, Any]) -> Any:
 
 
 def _choice_of(switch: Parameter, parameters: tuple[Parameter, ...], base: Mapping[str, Any]) -> Any:
-    """:return: the choice of a mere switch under which what depends on it means the base"""
+    """:return: the choice of a switch without arguments under which the other parameters can lead to the base"""
     for choice in switch.choices:
         depending = [each for each in parameters if (switch.name, choice) in each.when]
         values = [_value_of(each, path, base) for each in depending for path in each.arguments]

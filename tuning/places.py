@@ -27,7 +27,11 @@ class Place:
 
 
 def add_place_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: gets ``--study``, ``--storage`` and ``--log-folder``"""
+    """
+    Define the options that say where a study is.
+
+    :param parser: gets ``--study``, ``--storage`` and ``--log-folder``
+    """
     parser.add_argument("--study", metavar="NAME", help="name of the study; default: softac- and the environment")
     parser.add_argument(
         "--storage",
@@ -40,6 +44,8 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
 
 def place_of(options: argparse.Namespace) -> Place:
     """
+    Find out which study is meant, and where it is kept.
+
     :param options: with the above, and ``env`` where the command has it
     :return: where the study is
     :raises ValueError: if that cannot be known
@@ -62,6 +68,8 @@ def place_of(options: argparse.Namespace) -> Place:
 
 def parse_duration(text: str) -> float:
     """
+    Read a duration.
+
     :param text: ``90``, ``90s``, ``30m``, ``1h30m``
     :return: seconds
     :raises ValueError: for anything else

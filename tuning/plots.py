@@ -28,7 +28,11 @@ _NEEDS_COMPLETE = {"importances": 2, "slices": 1, "history": 1}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of this command"""
+    """
+    Define the options of ``plot``.
+
+    :param parser: of this command
+    """
     add_place_options(parser)
     parser.add_argument("-o", "--output", metavar="FOLDER", help="default: plots in the study's folder")
     parser.add_argument("--only", nargs="+", choices=[*PLOTS, INTERVALS], help="default: all")
@@ -36,6 +40,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """
+    Write the plots; those that need more trials than there are say so.
+
     :param options: of the command line
     :return: exit status
     :raises ValueError: if a package for plots is missing
@@ -64,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _draw(study: optuna.Study, name: str, folder: Path) -> None:
+    """Draw one of Optuna's plots as PNG and HTML."""
     import matplotlib as mpl
     import optuna.visualization as html
     import optuna.visualization.matplotlib as png

@@ -11,6 +11,8 @@ _STEP_OF_THE_CLOCK = 10.0  # seconds
 
 def identity(pid: int | None = None) -> dict[str, Any]:
     """
+    Describe a process so that it can be found again, or be known to have ended.
+
     :param pid: of a process on this host; None for this one
     :return: what tells it from every other, later ones with the same number too
     """
@@ -20,6 +22,8 @@ def identity(pid: int | None = None) -> dict[str, Any]:
 
 def is_gone(process: dict[str, Any] | None) -> bool:
     """
+    Say whether a process has ended for certain.
+
     :param process: what :func:`identity` gave there
     :return: whether it has ended for certain: it was on this host, and runs no more
     """

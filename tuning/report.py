@@ -72,6 +72,8 @@ def status_lines(study: optuna.Study) -> list[str]:
 
 def validation_text(report: Mapping[str, Any], compared: Mapping[str, Comparison]) -> str:
     """
+    Write what a validation has found as tables.
+
     :param report: what ``softac-tune validate`` found, as it is written to ``validation.json``
     :param compared: the winner with each other contender that did not fail
     :return: Markdown
@@ -103,14 +105,17 @@ def validation_text(report: Mapping[str, Any], compared: Mapping[str, Comparison
 
 
 def _verdict(comparison: Comparison) -> str:
+    """:return: whether the winner is better, with the difference and its interval"""
     low, high = comparison.interval
     return f"{comparison.verdict} ({comparison.difference:+.2f}; {low:+.2f} to {high:+.2f})"
 
 
 def _cell(values: list[float]) -> str:
+    """:return: interquartile mean and interval"""
     low, high = interval(values)
     return f"{interquartile_mean(values):.2f} ({low:.2f} to {high:.2f})"
 
 
 def _span(seeds: list[int]) -> str:
+    """:return: the first and the last seed"""
     return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"

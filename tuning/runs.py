@@ -116,6 +116,7 @@ class Runs:
                 signal.signal(number, handler)
 
     def _keep(self, stage: str, contender: Contender, seed: int, future: "Future[list[tuple[int, float]]]") -> None:
+        """Append the run to the file, or take note of why it failed."""
         try:
             curve = future.result()
         except Exception as error:
@@ -127,6 +128,7 @@ class Runs:
             file.write(json.dumps(line) + "\n")
 
     def _known(self) -> dict[str, float]:
+        """:return: the scores in the file, by what they depend on"""
         if not self.path.exists():
             return {}
         found = {}
@@ -180,11 +182,12 @@ def run_once(
 
 
 def _prepare(parent: int) -> None:
-    """A process of the pool: one thread, deaf to Ctrl-C, which the parent sees to, and gone when the parent is."""
+    """Set a process of the pool up: one thread, no end by Ctrl-C, which the parent sees to, an end with the parent."""
     th.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
+        """End this process when its parent has ended."""
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)

@@ -17,8 +17,8 @@ _SIGNIFICANCE = 0.1
 
 def make_sampler(settings: Settings, index: int, worker: int) -> BaseSampler:
     """
-    A new one for each trial, seeded by how many came before: so a study that was interrupted goes on with the proposals
-    it would have had.
+    Make a sampler for the next trial, seeded by how many trials came before it: so a study that was interrupted goes on
+    with the proposals it would have had.
 
     :param settings: of the study
     :param index: how many trials were started before
@@ -43,6 +43,8 @@ def make_sampler(settings: Settings, index: int, worker: int) -> BaseSampler:
 
 def make_pruner(settings: Settings) -> BasePruner:
     """
+    Make the pruner that the settings name.
+
     :param settings: of the study
     :return: for ``optuna.load_study``
     """

@@ -81,7 +81,9 @@ class Settings:
 
     def differences(self, other: "Settings") -> list[str]:
         """
-        :param other: of another call
+        Compare the settings of a study with those of another call.
+
+        :param other: settings that were asked for later
         :return: a line for each thing that is not the same
         """
         mine, others = (_flat(json.loads(json.dumps(each.to_dict()))) for each in (self, other))
@@ -89,14 +91,14 @@ class Settings:
         return [f"{name}: {mine.get(name)!r} in the study, {others.get(name)!r} asked for" for name in names]
 
     def to_dict(self) -> dict[str, Any]:
-        """:return: for JSON"""
+        """:return: the settings as plain values, for JSON"""
         content = asdict(self)
         del content["space_source"]
         return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Settings":
-        """:return: what :meth:`to_dict` was called on"""
+        """:return: the settings that :meth:`to_dict` was called on"""
         env, protocol = EnvironmentSpec(**content["env"]), Protocol(**content["protocol"])
         return cls(**{**content, "env": env, "protocol": protocol})
 
@@ -108,6 +110,8 @@ class Settings:
 
 def settings_of(study: optuna.Study) -> Settings:
     """
+    Read the settings that are recorded in a study.
+
     :param study: made by ``softac-tune tune``
     :return: its settings
     :raises ValueError: if it has none
@@ -128,6 +132,8 @@ def has_settings(study: optuna.Study) -> bool:
 
 def versions() -> dict[str, str]:
     """
+    Find out what the scores depend on beside the settings.
+
     :return: of Python and of what learns, the revision of the code if it is a checkout, the hardware, and ``seeding``:
         how the environments' seeds follow from that of a run
     """
@@ -168,6 +174,7 @@ def _check_json(where: str, value: Any) -> None:
 
 
 def _processor() -> str:
+    """:return: name of the CPU"""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
@@ -177,6 +184,7 @@ def _processor() -> str:
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
+    """:return: the values of nested dicts by their paths, such as ``protocol.steps``"""
     if not isinstance(content, dict) or not content:
         return {prefix: content}
     return {

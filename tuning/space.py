@@ -21,6 +21,8 @@ _SET_BY_TUNER = ("policy", "env", "seed", "device", "_init_setup_model")
 
 def load_space(name: str) -> dict[str, Any]:
     """
+    Read a space that ships with this package, or a file.
+
     :param name: ``"box"``, ``"discrete"``, or the path of a YAML file
     :return: its content, for :func:`parse_space`
     :raises ValueError: if there is no such file, or it is no YAML
@@ -80,6 +82,7 @@ def _check_conditions(parameter: Parameter, before: list[Parameter], source: str
 
 
 def _parse_parameter(name: str, item: Any, source: str, known: set[str]) -> Parameter:
+    """Check the properties of one parameter."""
     where = f"{source}: {name}"
     if not isinstance(item, dict):
         raise ValueError(f"{where} must have properties such as low and high, or choices; got {item!r}")
@@ -173,6 +176,7 @@ def _number(where: str, item: Mapping[str, Any], key: str) -> Any:
 
 
 def _is_pattern(pattern: Any) -> bool:
+    """:return: whether a value can be written by this format"""
     if pattern == "like learning_rate":
         return True
     if not isinstance(pattern, str) or pattern.count("{}") != 1:

@@ -12,12 +12,14 @@ _ROUNDING = 1e-12
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
-    """:return: mean of the middle half"""
+    """:return: mean of the middle half of the values"""
     return float(trim_mean(np.asarray(values, float), 0.25))
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """
+    Say how far the interquartile mean may be off, given that few seeds were run.
+
     :param values: one for each seed
     :return: 95 % bootstrap percentile interval of the interquartile mean; of one value, itself
     """
@@ -26,20 +28,22 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of runs with one set of arguments to runs with another."""
+    """What is known of the difference between runs with one set of arguments and runs with another."""
 
     difference: float
-    """Of the interquartile means."""
+    """Interquartile mean of the first minus that of the second."""
     interval: tuple[float, float]
     """95 % bootstrap percentile interval of the difference, both resampled over their seeds."""
     probability_of_improvement: float
-    """That a run of the first is better than one of the second; ties count one half."""
+    """Probability that a run of the first is better than one of the second; ties count one half."""
     verdict: str
     """``"better"`` or ``"worse"`` where the interval leaves out 0, else ``"cannot tell"``."""
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
     """
+    Compare the runs of two contenders.
+
     :param ours: a score for each seed
     :param theirs: the same
     :return: whether ours are better
@@ -57,6 +61,7 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
 
 
 def _interval(first: Sequence[float], second: Sequence[float] | None = None) -> tuple[float, float]:
+    """:return: bootstrap interval of an interquartile mean, or of the difference of two"""
     samples = [np.asarray(each, float) for each in (first, second) if each is not None]
 
     def statistic(*parts: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -21,7 +21,7 @@ def is_url(storage: str) -> bool:
 
 
 def shown(storage: str) -> str:
-    """:return: without a password"""
+    """:return: path or URL as it may be printed: without a password"""
     if not is_url(storage):
         return storage
     from sqlalchemy.engine import make_url
@@ -31,6 +31,8 @@ def shown(storage: str) -> str:
 
 def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_SECONDS) -> BaseStorage:
     """
+    Open the journal or database that studies are in.
+
     :param storage: path of a journal, or URL of a database
     :param create: whether there may be none yet
     :param heartbeat: seconds between the signs of life of a running trial, in databases; after three without one a

@@ -61,6 +61,7 @@ def settings_from(asked: Asked, stored: Settings | None) -> Settings:
 
 
 def _new_settings(asked: Asked) -> Settings:
+    """:return: settings in which what was left out has its default"""
     if asked.env is None:
         raise ValueError("A new study needs an environment: --env CartPole-v1")
     entry = _entry(asked.env, asked)
@@ -85,6 +86,7 @@ def _new_settings(asked: Asked) -> Settings:
 
 
 def _resumed_settings(asked: Asked, stored: Settings) -> Settings:
+    """:return: settings in which what was left out is as it is stored"""
     changed: dict[str, Any] = _given(asked, _OF_SEARCH)
     env_id = stored.env.env_id if asked.env is None else asked.env
     entry = stored.entry
@@ -115,11 +117,14 @@ def _given(asked: Asked, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _built_in_space(env: EnvironmentSpec) -> str:
+    """:return: name of the space for the environment's actions"""
     return "box" if isinstance(env.action_space(), spaces.Box) else "discrete"
 
 
 def stored_settings(storage: optuna.storages.BaseStorage, name: str) -> Settings | None:
     """
+    Find the settings of a study that may exist.
+
     :param storage: where the study may be
     :param name: of the study
     :return: its settings, None if it is new, or was killed before it had any
@@ -135,6 +140,8 @@ def stored_settings(storage: optuna.storages.BaseStorage, name: str) -> Settings
 
 def create_or_resume(storage: optuna.storages.BaseStorage, name: str, settings: Settings) -> optuna.Study:
     """
+    Create a study, or go on with it if it exists with the same settings.
+
     :param storage: where the study is or shall be
     :param name: of the study
     :param settings: which it has, or gets
@@ -153,6 +160,8 @@ def create_or_resume(storage: optuna.storages.BaseStorage, name: str, settings: 
 
 def refuse_differences(stored: Settings, settings: Settings, name: str) -> None:
     """
+    Compare what was asked for with what the study has.
+
     :param stored: in the study
     :param settings: asked for
     :param name: of the study
@@ -167,7 +176,7 @@ def refuse_differences(stored: Settings, settings: Settings, name: str) -> None:
 
 
 def _enqueue_baseline(study: optuna.Study, settings: Settings) -> None:
-    """If there is none, or if it has failed: whatever it was may have been mended."""
+    """Enqueue the base entry if that was not done, or if it has failed: what was wrong may have been mended."""
     known = [trial for trial in book_of(study).counted if trial.user_attrs.get(BASELINE)]
     failed = [trial for trial in known if trial.state == TrialState.FAIL]
     if not known or failed:
@@ -198,6 +207,7 @@ def smoke_test(settings: Settings) -> None:
 
 
 def _model(arguments: Mapping[str, Any], env: Any, what: str) -> SoftAC:
+    """Make a model, and name what it was made with if that fails."""
     try:
         return SoftAC(**arguments, env=env, device="cpu")
     except (TypeError, ValueError, AssertionError) as error:
@@ -206,6 +216,8 @@ def _model(arguments: Mapping[str, Any], env: Any, what: str) -> SoftAC:
 
 def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
     """
+    Read the pairs of ``--hyperparams`` and ``--env-kwargs``.
+
     :param pairs: such as ``gravity:-9.0`` or ``net:[64, 64]``; a value that is no Python literal is a string
     :return: keys and values
     :raises ValueError: if there is no colon

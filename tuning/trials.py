@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from .processes import is_gone
 
 MAX_RETRIES = 2
-"""Of a trial whose process was killed. Interruptions on request do not count."""
+"""How often a trial is done again whose process was killed. Interruptions on request do not count."""
 UNNAMED_SECONDS = 600
-"""After which a running trial without a process is lost: a sampler does not take as long."""
+"""After this time a running trial is lost if no process has said that it has it: no sampler takes as long."""
 
 # user attributes of trials
 RETRY_OF, RETRIES = "retry_of", "retries"
@@ -43,7 +43,7 @@ class Book:
         originals = [t.number for t in trials if t.user_attrs.get(BASELINE) and RETRY_OF not in t.user_attrs]
         twice = {number for numbers in (originals, *retries.values()) for number in numbers[1:]}
         self.void = [t for t in trials if t.number in retries or t.number in twice or SURPLUS in t.user_attrs]
-        """Of these nothing counts: done again, surplus, or enqueued by two processes at once."""
+        """Trials that do not count: they are done again, surplus, or were enqueued by two processes at once."""
         void = {trial.number for trial in self.void}
         self.counted = [trial for trial in trials if trial.number not in void]
         self.complete = [trial for trial in self.counted if trial.state == TrialState.COMPLETE]
@@ -51,13 +51,13 @@ class Book:
         self.running = [trial for trial in self.counted if trial.state == TrialState.RUNNING]
         self.waiting = [trial for trial in self.counted if trial.state == TrialState.WAITING]
         self.lost = [trial for trial in self.counted if _is_lost(trial)]
-        """Failed, and not enqueued again yet."""
+        """Trials that failed without fault of their parameters, and are not enqueued again yet."""
         lost = {trial.number for trial in self.lost}
         self.failed = [t for t in self.counted if t.state == TrialState.FAIL and t.number not in lost]
 
     @property
     def finished(self) -> list[FrozenTrial]:
-        """Those that are over, by number."""
+        """The trials that are complete, pruned or failed, by number."""
         return sorted(self.complete + self.pruned + self.failed, key=lambda trial: trial.number)
 
     def rank(self, number: int) -> int:
@@ -75,6 +75,8 @@ class Book:
 
     def failures_in_a_row(self, but: Collection[int] = ()) -> int:
         """
+        Count the failures since the last trial that did not fail.
+
         :param but: numbers of trials that are left out
         :return: how many of the trials that ended last have failed
         """
@@ -130,7 +132,7 @@ def reap(study: optuna.Study) -> list[int]:
 
 
 def _is_old(trial: FrozenTrial) -> bool:
-    """Of a trial whose process has not said who it is, which it does at once after the sampler's proposal."""
+    """:return: whether a trial has long been started by a process that has not said who it is, as it does at once"""
     started = trial.datetime_start
     return started is not None and (datetime.now() - started).total_seconds() > UNNAMED_SECONDS
 
@@ -151,6 +153,8 @@ def requeue_lost(study: optuna.Study) -> list[int]:
 
 def fail(study: optuna.Study, number: int) -> bool:
     """
+    Make a running trial fail.
+
     :param study: whose
     :param number: of a running trial
     :return: whether it was this call that made it fail; of several processes only one gets True
@@ -171,7 +175,7 @@ def failure_of(error: BaseException) -> dict[str, Any]:
 
 
 def why_failed(trial: FrozenTrial) -> str:
-    """:return: in one line"""
+    """:return: the reason for a failure, in one line"""
     failure = trial.user_attrs.get(FAILURE)
     if failure is None:
         return f"its process was killed, and that of its {MAX_RETRIES} retries too"
@@ -179,6 +183,7 @@ def why_failed(trial: FrozenTrial) -> str:
 
 
 def _is_lost(trial: FrozenTrial) -> bool:
+    """:return: whether a trial failed without fault of its parameters, and may be done again"""
     attrs = trial.user_attrs
     if trial.state != TrialState.FAIL or FAILURE in attrs or SURPLUS in attrs:
         return False

@@ -35,7 +35,11 @@ _TRIALS, _DEFAULT_TRIALS = "trials", 50
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of this command"""
+    """
+    Define the options of ``tune``.
+
+    :param parser: of this command
+    """
     add_place_options(parser)
     add_limit_options(parser)
     parser.add_argument("--env", metavar="ID", help="environment, as CartPole-v1 or module:id")
@@ -62,7 +66,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of ``tune`` or ``worker``"""
+    """
+    Define the options that ``tune`` and ``worker`` share.
+
+    :param parser: of ``tune`` or ``worker``
+    """
     parser.add_argument("--trials", type=int, help="how many the study shall have in all; default: as before, or 50")
     parser.add_argument("--max-failures", type=int, default=5, help="stop after so many in a row; default: 5")
     parser.add_argument("--threads", type=int, default=1, help="of torch in each process; default: 1")
@@ -132,6 +140,7 @@ def wanted_trials(study: optuna.Study) -> int:
 
 
 def _asked(options: argparse.Namespace) -> Asked:
+    """:return: what the command line asks for"""
     pairs = {name: getattr(options, name) for name in ("env_kwargs", "hyperparams")}
     parsed: dict[str, Any] = {name: None if value is None else parse_pairs(value) for name, value in pairs.items()}
     names = ("env", "conf_file", "space", "tune", "seeds", "steps", "evaluations", "episodes", "metric", "sampler")
@@ -140,12 +149,14 @@ def _asked(options: argparse.Namespace) -> Asked:
 
 
 def _tell_what_was_lost(study: optuna.Study) -> None:
+    """Have trials done again whose process is gone, and say so."""
     found = sorted(reap(study) + requeue_lost(study))
     if found:
         print(f"Trials {', '.join(map(str, found))} did not come to their end; they are done once more.")
 
 
 def _tell_of_other_versions(study: optuna.Study) -> None:
+    """Warn if the study began with other versions or on other hardware."""
     before, now = study.user_attrs.get(VERSIONS, {}), versions()
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     changed = [f"{name} {before.get(name, 'unknown')}, now {now.get(name, 'unknown')}" for name in names]
@@ -154,6 +165,7 @@ def _tell_of_other_versions(study: optuna.Study) -> None:
 
 
 def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadline: float | None) -> int:
+    """Start the workers, wait until they have ended, and say what the study has reached."""
     book = book_of(study)
     print(f"Study {place.study} in {shown(place.storage)}: {summary(book)}; {options.trials} trials wanted.")
     if len(book.finished) >= options.trials:
@@ -194,7 +206,11 @@ def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadlin
 
 
 def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int) -> bool:
-    """:return: whether it was aborted"""
+    """
+    Show how the study is getting on until all workers have ended, and ask them to end if there is a reason.
+
+    :return: whether the user aborted it, by a second signal
+    """
     stopping: float | None = None
     first = finished = len(book_of(study).finished)
     with tqdm(total=trials, initial=first, unit="trial", dynamic_ncols=True) as bar:
@@ -220,6 +236,7 @@ def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int)
 
 
 def _show(bar: "tqdm[Any]", book: Book) -> None:
+    """Bring the progress bar up to date."""
     before = (bar.n, bar.postfix)
     bar.n = len(book.finished)
     best, baseline = book.best(), book.baseline

@@ -26,7 +26,11 @@ _LARGEST = {"top": 1000, "validation_seeds": 900, "test_seeds": 10**5, "episodes
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """:param parser: of this command"""
+    """
+    Define the options of ``validate``.
+
+    :param parser: of this command
+    """
     add_place_options(parser)
     parser.add_argument("--top", type=int, default=5, help="trials that are validated; default: 5")
     parser.add_argument("--validation-seeds", type=int, default=10, help="to choose the winner by; default: 10")

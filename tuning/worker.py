@@ -16,7 +16,7 @@ _POLL_SECONDS = 1.0
 @dataclass(frozen=True)
 class Limits:
     """
-    When to stop.
+    When a worker has done enough, or should give up.
 
     :param trials: how many trials there shall be in the study, whoever runs them
     :param failures: stop after so many that failed one after the other
@@ -32,6 +32,8 @@ class TooManyFailures(Exception):
 
 def load_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
     """
+    Load a study, with the pruner that its settings name.
+
     :param storage: where it is
     :param name: of the study
     :return: with the pruner of its settings
@@ -95,4 +97,5 @@ def work(
 
 
 def _requeue_interrupted(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    """Enqueue the trial again if it was interrupted. Optuna calls this after each trial."""
     requeue(study, trial.number)
