@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import bootstrap, trim_mean
+
+# scipy.stats is imported where it is used: it takes longer than the rest of this package, and each worker would wait
 
 _RESAMPLES = 10_000
 _SEED = 0
@@ -13,6 +14,8 @@ _ROUNDING = 1e-12
 
 def interquartile_mean(values: Sequence[float]) -> float:
     """:return: mean of the middle half of the values"""
+    from scipy.stats import trim_mean
+
     return float(trim_mean(np.asarray(values, float), 0.25))
 
 
@@ -62,6 +65,8 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
 
 def _interval(first: Sequence[float], second: Sequence[float] | None = None) -> tuple[float, float]:
     """:return: bootstrap interval of an interquartile mean, or of the difference of two"""
+    from scipy.stats import bootstrap, trim_mean
+
     samples = [np.asarray(each, float) for each in (first, second) if each is not None]
 
     def statistic(*parts: np.ndarray, axis: int = -1) -> np.ndarray:
