@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sac_ext.tuning.environments import EnvironmentSpec
 from sac_ext.tuning.evaluate import train
 from sac_ext.tuning.runs import Contender, Runs
 from sac_ext.tuning.settings import settings_of
-from sac_ext.tuning.statistics import interquartile_mean
+from sac_ext.tuning.statistics import compare, interquartile_mean
 from sac_ext.tuning.storage import open_storage
 from sac_ext.tuning.trials import book_of
 from tests.tuning_help import HYPERPARAMS, NAME, OPTIONS, call, environment, journal, new_study, opened, run_trials
@@ -95,7 +96,7 @@ def test_going_on_with_a_study_of_other_versions_is_warned_of(study: optuna.Stud
 # ---------------------------------------------------------------- what a study has
 
 
-def test_status(study: optuna.Study, capsys: Any) -> None:
+def test_status_prints_counts_and_the_best(study: optuna.Study, capsys: Any) -> None:
     assert main(["status"]) == 0
     output = capsys.readouterr().out
     assert "3 complete, 0 pruned, 0 failed, 0 running, 0 waiting" in output
@@ -128,7 +129,7 @@ def test_best_does_not_replace_a_file_silently(study: optuna.Study, tmp_path: Pa
     assert "Toy-v0" in yaml.safe_load(path.read_text())
 
 
-def test_best_prints_the_first_ones(study: optuna.Study, capsys: Any) -> None:
+def test_best_prints_as_many_entries_as_are_asked_for(study: optuna.Study, capsys: Any) -> None:
     assert main(["best", "--top", "2"]) == 0
     output = capsys.readouterr().out
     best = book_of(study).best(2)
@@ -175,7 +176,7 @@ def test_the_zoo_trains_with_the_best(tmp_path: Path, monkeypatch: pytest.Monkey
     assert SoftAC.load(model).tau == best.params["tau"]
 
 
-def test_export(study: optuna.Study, tmp_path: Path) -> None:
+def test_export_writes_every_trial_and_whether_it_counts(study: optuna.Study, tmp_path: Path) -> None:
     study.enqueue_trial({}, user_attrs={"retry_of": 0})
     assert main(["export"]) == 0
     frame = pd.read_csv(tmp_path / "tuning-logs" / NAME / "trials.csv")
@@ -184,7 +185,7 @@ def test_export(study: optuna.Study, tmp_path: Path) -> None:
     assert frame["params_tau"][1] == study.trials[1].params["tau"]
 
 
-def test_plots(study: optuna.Study, tmp_path: Path, capsys: Any) -> None:
+def test_plots_are_written_as_png_and_html(study: optuna.Study, tmp_path: Path, capsys: Any) -> None:
     assert main(["plot", "-o", "plots"]) == 0
     for name in ("history", "importances", "slices", "curves", "timeline"):
         assert (tmp_path / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG"), capsys.readouterr().out
@@ -198,7 +199,7 @@ def test_plots_of_too_little_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "needs 2 complete trials, there are 1" in capsys.readouterr().out
 
 
-def test_reap(study: optuna.Study, capsys: Any) -> None:
+def test_reap_leaves_a_running_trial_alone_unless_it_is_named(study: optuna.Study, capsys: Any) -> None:
     trial = study.ask()
     trial.suggest_float("tau", 1e-3, 1e-1, log=True)
     assert main(["reap"]) == 0  # nothing is known of its process
@@ -210,7 +211,7 @@ def test_reap(study: optuna.Study, capsys: Any) -> None:
     assert waiting.system_attrs["fixed_params"] == trial.params
 
 
-def test_repair(study: optuna.Study, tmp_path: Path, capsys: Any) -> None:
+def test_repair_takes_broken_lines_out_and_loses_no_trial(study: optuna.Study, tmp_path: Path, capsys: Any) -> None:
     assert main(["repair"]) == 0
     assert "Nothing is broken" in capsys.readouterr().out
     with Path(journal(tmp_path)).open("ab") as file:
@@ -220,7 +221,9 @@ def test_repair(study: optuna.Study, tmp_path: Path, capsys: Any) -> None:
     assert len(book_of(opened(tmp_path)).complete) == 3
 
 
-def test_dashboard(study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dashboard_becomes_optuna_dashboard_on_the_journal(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     became: list[Any] = []
     monkeypatch.setattr(os, "execvp", lambda *arguments: became.append(arguments))
     main(["dashboard"])
@@ -232,7 +235,7 @@ def test_dashboard(study: optuna.Study, tmp_path: Path, monkeypatch: pytest.Monk
 # ---------------------------------------------------------------- validation
 
 
-def test_validation_is_on_new_seeds_and_true(study: optuna.Study, tmp_path: Path, capsys: Any) -> None:
+def test_validation_is_on_new_seeds_and_does_no_run_twice(study: optuna.Study, tmp_path: Path, capsys: Any) -> None:
     options = ["validate", "--top", "2", "--validation-seeds", "2", "--test-seeds", "3", "--episodes", "2"]
     assert main(options) == 0
     folder = tmp_path / "tuning-logs" / NAME
@@ -247,8 +250,11 @@ def test_validation_is_on_new_seeds_and_true(study: optuna.Study, tmp_path: Path
     base = settings.base()
     curve = train(lambda env, seed: SoftAC(**base, env=env, seed=seed), settings.env, 1001, settings.protocol)
     assert report["test_scores"]["baseline"][1] == settings.protocol.score(curve)
-    for comparison in report["comparisons"].values():
-        assert comparison["verdict"] in ("better", "worse", "cannot tell")
+    tested = report["test_scores"]
+    assert set(report["comparisons"]) == {"baseline", "SB3's DQN"}
+    for name, comparison in report["comparisons"].items():
+        expected = asdict(compare(tested[report["winner"]], tested[name]))
+        assert comparison == expected | {"interval": list(expected["interval"])}
     text = (folder / "validation.md").read_text()
     assert "test 1000 to 1002" in text
     assert {"torch", "processor"} <= set(report["versions"])
@@ -322,7 +328,7 @@ def test_sb3s_algorithm_has_the_zoos_parameters(env_id: str, name: str, tmp_path
     ],
     ids=lambda value: " ".join(value)[-40:] if isinstance(value, list) else "",
 )
-def test_bad_input(
+def test_bad_input_is_said_in_a_line_before_anything_is_trained(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -340,7 +346,7 @@ def test_a_study_with_other_settings_is_refused(study: optuna.Study, capsys: Any
     assert "seeds: [0] in the study, [0, 1] asked for" in capsys.readouterr().err
 
 
-def test_a_study_without_a_complete_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_what_needs_a_complete_trial_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     new_study(tmp_path)
     for arguments in (["best"], ["best", "--trial", "7"], ["validate"]):

@@ -23,7 +23,7 @@ from tests.catalogue import RandomEnv
 ENTRIES: dict[str, dict[str, Any]] = yaml.safe_load(our_config().read_text())
 
 
-def test_entries_are_looked_up(tmp_path: Path) -> None:
+def test_an_environment_without_an_entry_has_the_default(tmp_path: Path) -> None:
     path = tmp_path / "conf.yml"
     path.write_text("default: {tau: 0.1}\nA-v0: {tau: 0.2}\n")
     assert load_entry(path, "A-v0") == {"tau": 0.2}
@@ -44,7 +44,7 @@ def test_entries_are_looked_up(tmp_path: Path) -> None:
         ("A-v0: 5", "has neither an entry for A-v0 nor a default"),
     ],
 )
-def test_files_without_the_entry(text: str | None, message: str, tmp_path: Path) -> None:
+def test_files_without_the_entry_are_refused(text: str | None, message: str, tmp_path: Path) -> None:
     path = tmp_path / "conf.yml"
     if text is not None:
         path.write_text(text)
@@ -52,7 +52,7 @@ def test_files_without_the_entry(text: str | None, message: str, tmp_path: Path)
         load_entry(path, "A-v0")
 
 
-def test_arguments_of_an_entry() -> None:
+def test_an_entry_becomes_arguments_of_the_algorithm() -> None:
     entry = {
         "n_timesteps": 1e5,
         "n_envs": 4,

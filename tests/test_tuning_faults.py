@@ -129,7 +129,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
         ("folder/that/is/missing/journal.log", "There is no journal"),
     ],
 )
-def test_storages_that_cannot_be_reached(storage: str, message: str) -> None:
+def test_storages_that_cannot_be_reached_are_named_without_the_password(storage: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         open_storage(storage)
     assert "secret" not in str(caught.value)
@@ -210,12 +210,12 @@ def survive(folder: Path, hows: list[str], trials: int, seed: int) -> None:
     assert not [trial for trial in book.all if trial.state == TrialState.RUNNING]
 
 
-def test_killed_at_random_and_resumed(tmp_path: Path) -> None:
+def test_a_tune_that_is_killed_at_random_is_resumed_without_loss(tmp_path: Path) -> None:
     survive(tmp_path, ["SIGTERM", "SIGKILL"], 6, seed=0)
 
 
 @pytest.mark.slow
-def test_killed_ten_times_at_random_and_resumed(tmp_path: Path) -> None:
+def test_a_tune_that_is_killed_ten_times_is_resumed_without_loss(tmp_path: Path) -> None:
     hows = ["SIGTERM", "SIGKILL", "worker", "SIGINT", "SIGKILL"] * 2
     survive(tmp_path, hows, 30, seed=1)
 

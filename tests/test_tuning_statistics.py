@@ -37,7 +37,7 @@ OPPOSITE = {"better": "worse", "worse": "better", "cannot tell": "cannot tell"}
         (np.arange(12), 5.5),
     ],
 )
-def test_interquartile_means(values: Any, mean: float) -> None:
+def test_interquartile_means_are_those_computed_by_hand(values: Any, mean: float) -> None:
     assert interquartile_mean(values) == pytest.approx(mean)
     assert type(interquartile_mean(values)) is float
 
@@ -84,7 +84,7 @@ def test_intervals_move_and_stretch_with_the_sample(values: list[float], shift: 
 
 
 @pytest.mark.parametrize("values", [[5.0], [5.0, 5.0], [5.0] * 10])
-def test_samples_without_spread(values: list[float]) -> None:
+def test_samples_without_spread_have_intervals_without_width(values: list[float]) -> None:
     assert interval(values) == (5.0, 5.0)
     assert interquartile_mean(values) == 5.0
 
@@ -100,7 +100,7 @@ def test_samples_without_spread(values: list[float]) -> None:
         ([1.0, 2.0, 3.0], [9.0], -7.0, (-math.inf, math.inf), 0.0, "cannot tell"),
     ],
 )
-def test_comparisons_of_degenerate_samples(
+def test_single_values_and_samples_without_spread_are_compared(
     ours: list[float], theirs: list[float], difference: float, ends: Any, probability: float, verdict: str
 ) -> None:
     found = compare(ours, theirs)
@@ -124,7 +124,7 @@ def test_rounding_is_no_difference() -> None:
         ([10, 11, 12, 13, -1000], [1, 2, 3, 4, 5], 0.8, "cannot tell"),  # resamples have the outlier more than once
     ],
 )
-def test_verdicts(ours: Any, theirs: Any, probability: float, verdict: str) -> None:
+def test_verdicts_follow_from_the_interval(ours: Any, theirs: Any, probability: float, verdict: str) -> None:
     found = compare(list(ours), list(theirs))
     assert found.probability_of_improvement == pytest.approx(probability)
     assert found.verdict == verdict
@@ -183,7 +183,7 @@ def test_equal_runs_are_seldom_told_apart_and_different_ones_mostly() -> None:
         ("007", 7),
     ],
 )
-def test_durations(text: str, seconds: float) -> None:
+def test_durations_are_read_as_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
 
 
@@ -210,7 +210,7 @@ def test_durations(text: str, seconds: float) -> None:
         "1,5h",
     ],
 )
-def test_what_is_no_duration(text: str) -> None:
+def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"timeout must be a duration such as .*, got {re.escape(repr(text))}"):
         parse_duration(text)
 
@@ -302,7 +302,7 @@ def test_the_only_study_there_is_need_not_be_said() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/a", "..", ".hidden", "../a"])
-def test_names_that_are_no_folders(name: str) -> None:
+def test_names_that_are_no_folders_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"study must be a name that can be a folder's, got {re.escape(repr(name))}"):
         place("--study", name)
 
@@ -332,13 +332,13 @@ def test_names_that_are_no_folders(name: str) -> None:
         ("a:__import__('os')", "a", "__import__('os')"),
     ],
 )
-def test_pairs(pair: str, key: str, value: Any) -> None:
+def test_values_of_pairs_are_literals_or_strings(pair: str, key: str, value: Any) -> None:
     found = parse_pairs([pair])
     assert found == {key: value}
     assert type(found[key]) is type(value)
 
 
-def test_several_pairs() -> None:
+def test_the_last_of_several_pairs_wins() -> None:
     assert parse_pairs([]) == {}
     assert parse_pairs(["a:1", "b:x", "a:2"]) == {"a": 2, "b": "x"}
 

@@ -1,5 +1,6 @@
 """Studies, in one process: what is run, kept, proposed, pruned and refused."""
 
+import gc
 import json
 import math
 import os
@@ -113,15 +114,17 @@ def test_trials_that_another_process_did_not_leave_are_surplus(tmp_path: Path) -
 def test_an_interrupted_study_proposes_what_an_uninterrupted_one_does(
     tmp_path: Path, sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampling, "STARTUP_TRIALS", 3)
-    trials = 6
+    monkeypatch.setattr(sampling, "STARTUP_TRIALS", 2)
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # which takes as long as one of these trials
+    trials = 4
     whole = run_trials(new_study(tmp_path / "whole", sampler=sampler), trials)
-    for polls in (7, 45, 200, 10**9):
+    for polls in (7, 45, 100, 10**9):
         folder = tmp_path / "parts"
         study = opened(folder) if Path(journal(folder)).exists() else new_study(folder, sampler=sampler)
         run_trials(study, trials, After(polls))
     parts = book_of(opened(tmp_path / "parts"))
     assert len(parts.void) == 3
+    assert parts.rank(parts.void[-1].number) >= sampling.STARTUP_TRIALS  # proposed from what was found before
     assert_nothing_lost(parts, trials)
     assert params_of(parts) == params_of(whole)
     assert [trial.value for trial in parts.finished] == [trial.value for trial in whole.finished]
@@ -165,7 +168,7 @@ def test_wilcoxon_prunes_by_the_scores_of_seeds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pruner", ["hyperband", "none"])
-def test_other_pruners_run(tmp_path: Path, pruner: str) -> None:
+def test_hyperband_and_no_pruner_finish_every_trial(tmp_path: Path, pruner: str) -> None:
     book = run_trials(new_study(tmp_path, pruner=pruner, evaluations=4), 4)
     assert len(book.finished) == 4
     if pruner == "none":
@@ -445,7 +448,7 @@ def test_settings_survive_json(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- reasons to stop
 
 
-def test_interrupts() -> None:
+def test_a_deadline_and_the_end_of_the_parent_are_reasons_to_stop() -> None:
     assert Interrupts().reason is None
     assert Interrupts(deadline=math.inf).reason is None
     assert Interrupts(deadline=1.0).reason == "deadline"
