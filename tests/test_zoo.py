@@ -18,6 +18,7 @@ from rl_zoo3 import ALGOS
 from sac_ext import SoftAC, zoo
 from sac_ext.tuning.entries import arguments_of
 from sac_ext.tuning.environments import EnvironmentSpec
+from sac_ext.zoo import environments
 
 pytestmark = pytest.mark.filterwarnings("ignore:rich is experimental", "ignore::DeprecationWarning")
 
@@ -120,16 +121,32 @@ def test_unknown_environment_suggests_one() -> None:
         zoo.main(["enjoy", "--env", "Zzz-v0"])
 
 
-def test_packages_may_register_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("packages", [["--gym-packages", "later"], ["--gym-packages=later"]])
+def test_packages_may_register_environments(
+    packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     make = "gymnasium.envs.classic_control:CartPoleEnv"
     registers = f"import gymnasium\ngymnasium.register('Later-v0', '{make}', max_episode_steps=9)"
     (tmp_path / "later.py").write_text(registers)
-    packages = ["--gym-packages", "later"]
     zoo.main(["train", "--env", "Later-v0", "-n", "60", *packages, "-params", *FAST])
     assert list(tmp_path.glob("logs/softac/Later-v0_1/Later-v0.zip"))
     gym.registry.pop("Later-v0")
+    sys.modules.pop("later")
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--env", "A-v0", "-n", "60"], ["A-v0"]),
+        (["-n", "60", "--env=A-v0"], ["A-v0"]),
+        (["-e", "A-v0", "MinAtar/B-v1", "-f", "logs"], ["A-v0", "MinAtar/B-v1"]),
+        (["--env-kwargs", "x:1"], []),
+    ],
+)
+def test_environments_in_the_options_of_a_command(options: list[str], names: list[str]) -> None:
+    assert environments.named_in(options) == names
 
 
 def test_without_rl_zoo3_there_is_one_line_with_the_way_out() -> None:

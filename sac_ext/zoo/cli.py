@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         register(algorithm, asked_for)
     except ImportError as error:
         raise SystemExit(str(error)) from error
-    if arguments[0] in PLAY and "--gym-packages" not in arguments:  # which register more
+    if arguments[0] in PLAY and not environments.others_are_registered(arguments[1:]):
         for name in asked_for:
             environments.check(name)
     if arguments[0] in OF_TRAINED:

@@ -1,8 +1,8 @@
 """Environments of other packages: made known to gymnasium, or refused with the package that is missing."""
 
+import argparse
 import contextlib
 import difflib
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -19,13 +19,19 @@ _NEEDED_BY = {"gymnasium.envs.box2d": "Box2D", "gymnasium.envs.mujoco": "mujoco"
 
 def named_in(options: Sequence[str]) -> list[str]:
     """:return: what the options of a command name as its environments"""
-    names: list[str] = []
-    for index, option in enumerate(options):
-        if option in ("--env", "-e"):
-            names += itertools.takewhile(lambda word: not word.startswith("-"), options[index + 1 :])
-        elif option.startswith("--env="):
-            names.append(option.removeprefix("--env="))
-    return names
+    return _values(options, "-e", "--env")
+
+
+def others_are_registered(options: Sequence[str]) -> bool:
+    """:return: whether the options of a command name packages that register environments of their own"""
+    return bool(_values(options, "--gym-packages"))
+
+
+def _values(options: Sequence[str], *names: str) -> list[str]:
+    """:return: of one option, which may have several"""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(*names, dest="values", nargs="*", default=[])
+    return list(parser.parse_known_args(options)[0].values)
 
 
 def register(asked_for: Iterable[str]) -> None:
