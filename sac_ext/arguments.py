@@ -15,15 +15,15 @@ LINEAR_PREFIX = "lin_"
 
 def check_names(given: Iterable[str], known: Iterable[str]) -> None:
     """
-    :param given: names of arguments, among which there may be others than the known ones
+    :param given: names of arguments
     :param known: those there are
-    :raises TypeError: for one that is nearly the name of a known one
+    :raises TypeError: for one that is not known, with the nearest that is
     """
-    known = list(known)
+    known = sorted(known)
     for name in given:
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
-        if nearest and nearest[0] != name:
-            raise TypeError(f"there is no argument {name!r}: did you mean {nearest[0]!r}?")
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            raise TypeError(f"there is no argument {name!r}" + (f": did you mean {nearest[0]!r}?" if nearest else ""))
 
 
 def as_number(name: str, value: Any) -> float:

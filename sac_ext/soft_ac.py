@@ -500,9 +500,10 @@ class SoftAC(EntCoef):
             and back; one that stays learned keeps its value, moved into ``ent_coef_bounds`` if these changed.
         :return: new model instance with loaded parameters
         :raises ValueError: if the changed arguments do not go together
-        :raises TypeError: for an argument that is nearly the name of another
+        :raises TypeError: for what is neither an argument nor, as in SB3, an attribute of a model
         """
-        arguments.check_names(kwargs, inspect.signature(cls.__init__).parameters)
+        attributes = vars(cls("MlpPolicy", None, _init_setup_model=False))
+        arguments.check_names(kwargs, {*inspect.signature(cls.__init__).parameters, *attributes})
         changes = {name: kwargs.pop(name) for name in ENT_COEF_ARGUMENTS if name in kwargs}
         model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
         if changes:
