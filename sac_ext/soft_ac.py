@@ -502,7 +502,7 @@ class SoftAC(EntCoef):
         :raises ValueError: if the changed arguments do not go together
         :raises TypeError: for what is neither an argument nor, as in SB3, an attribute of a model
         """
-        attributes = vars(cls("MlpPolicy", None, _init_setup_model=False))
+        attributes = vars(cls("MlpPolicy", None, _init_setup_model=False))  # type: ignore[arg-type]
         arguments.check_names(kwargs, {*inspect.signature(cls.__init__).parameters, *attributes})
         changes = {name: kwargs.pop(name) for name in ENT_COEF_ARGUMENTS if name in kwargs}
         model = super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)

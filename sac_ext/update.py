@@ -5,7 +5,7 @@ Shapes: ``B`` batch, ``C`` critics.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch as th
@@ -47,7 +47,8 @@ class SoftUpdate:
     :param tau: share of the critics in the new target critics
     :param entropy_in_critic: weight of the entropy bonus in the TD target, 0 to 1
     :param critic_reduction: ``"min"`` or ``"mean"``
-    :param q_clip: how far the critics may be from the target critics before their loss ignores it, or None
+    :param q_clip: the critics' loss is the larger of two squared errors: of their values, and of their values moved to
+        within this distance of the target critics'; or None
     :param entropy_penalty: weight of the penalty towards the entropy of the policy that acted, or None
     :param max_grad_norm: the actor's and the critics' gradients are each clipped to this norm, or None
     :param use_sde: draw a new gSDE exploration matrix at every step
@@ -83,18 +84,9 @@ class SoftUpdate:
 
     def constants(self) -> tuple[Any, ...]:
         """:return: what is part of a graph of this step besides tensors: with other numbers it needs another graph"""
-        return (
-            id(self.policy),
-            *map(id, self.all_optimizers()),
-            self._bounds_key(),
-            self.gamma,
-            self.tau,
-            self.entropy_in_critic,
-            self.critic_reduction,
-            self.q_clip,
-            self.entropy_penalty,
-            self.max_grad_norm,
-        )
+        values = [getattr(self, field.name) for field in fields(self)]
+        numbers = [value for value in values if isinstance(value, bool | int | float | str | None)]
+        return id(self.policy), *map(id, self.all_optimizers()), self._bounds_key(), *numbers
 
     def __call__(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         """
@@ -110,32 +102,14 @@ class SoftUpdate:
 
         if update_actor:
             pi = self.head.pi(self.policy.actor, batch.observations, _of(batch, "action_masks"))
-            entropy = self._entropy(pi)
-            metrics["entropy"] = pi.entropy.detach().mean()
-            if self.component_maxima is not None:
-                metrics |= _by_component("entropy", entropy.detach().mean(dim=0))
-            if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
-                target_entropy, has_choice = self._target_entropies(batch)
-                loss = losses.ent_coef_loss(self.log_ent_coef, entropy, target_entropy, has_choice)
-                metrics["ent_coef_loss"] = self._descend(loss, self.ent_coef_optimizer)
-                if has_choice is not None:
-                    target_entropy = target_entropy.mean(dim=0)  # over states
-                    metrics["target_entropy"] = target_entropy.sum()
-                if self.component_maxima is not None:
-                    metrics |= _by_component("target_entropy", target_entropy)
-                if self.log_ent_coef_bounds is not None:
-                    self.log_ent_coef.data.clamp_(*self.log_ent_coef_bounds)
+            metrics |= self._measure_entropy(pi)
+            metrics |= self._step_ent_coef(pi, batch)
 
-        loss, td_errors = self._critic_loss(batch, ent_coef)
+        loss, td_errors = self._critic_loss(batch, self.td_target(batch, ent_coef))
         metrics["critic_loss"] = self._descend(loss, self.policy.critic.optimizer, self.max_grad_norm)
 
         if update_actor:
-            reduce = losses.REDUCTIONS[self.critic_reduction]
-            q = self.head.expected_q(pi, self.policy.critic, batch.observations, reduce)
-            loss = losses.actor_loss(q, entropy, ent_coef)
-            if self.entropy_penalty is not None:
-                behavior_entropy = batch.behavior_entropies.flatten()
-                loss = loss + self.entropy_penalty * losses.entropy_penalty(pi.entropy, behavior_entropy)
+            loss = self._actor_loss(pi, batch, ent_coef)
             metrics["actor_loss"] = self._descend(loss, self.policy.actor.optimizer, self.max_grad_norm)
 
         if update_target:
@@ -143,12 +117,36 @@ class SoftUpdate:
             _polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
         return Measured(metrics, td_errors)
 
+    # ---------------------------------------------------------------- the coefficient and what it aims at
+
     def _ent_coef(self) -> th.Tensor:
         if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
             ent_coef = self.log_ent_coef.detach().exp()
             return ent_coef.squeeze(0) if self.component_maxima is None else ent_coef
         assert self.ent_coef_tensor is not None
         return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have put another one there
+
+    def _measure_entropy(self, pi: Any) -> Metrics:
+        metrics = {"entropy": pi.entropy.detach().mean()}
+        if self.component_maxima is not None:
+            metrics |= _by_component("entropy", pi.entropies.detach().mean(dim=0))
+        return metrics
+
+    def _step_ent_coef(self, pi: Any, batch: Any) -> Metrics:
+        """Train a learned coefficient; nothing happens to a fixed one."""
+        if self.log_ent_coef is None or self.ent_coef_optimizer is None:
+            return {}
+        target_entropy, has_choice = self._target_entropies(batch)
+        loss = losses.ent_coef_loss(self.log_ent_coef, self._entropy(pi), target_entropy, has_choice)
+        metrics = {"ent_coef_loss": self._descend(loss, self.ent_coef_optimizer)}
+        if has_choice is not None:
+            target_entropy = target_entropy.mean(dim=0)  # over states
+            metrics["target_entropy"] = target_entropy.sum()
+        if self.component_maxima is not None:
+            metrics |= _by_component("target_entropy", target_entropy)
+        if self.log_ent_coef_bounds is not None:
+            self.log_ent_coef.data.clamp_(*self.log_ent_coef_bounds)
+        return metrics
 
     def _target_entropies(self, batch: Any) -> tuple[th.Tensor, th.Tensor | None]:
         """
@@ -176,30 +174,50 @@ class SoftUpdate:
         bounds = self.log_ent_coef_bounds
         return bounds if bounds is None else tuple(id(b) if isinstance(b, th.Tensor) else b for b in bounds)
 
-    def _critic_loss(self, batch: Any, ent_coef: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
+    # ---------------------------------------------------------------- losses
+
+    @th.no_grad()
+    def td_target(self, batch: Any, ent_coef: th.Tensor) -> th.Tensor:
+        """
+        What the critics are trained towards: by the expectation over the current policy, never the replayed action.
+
+        :param batch: as for a step
+        :param ent_coef: ``()``, or ``(K,)`` of each component
+        :return: ``(B,)``
+        """
+        bonus = ent_coef * self.entropy_in_critic
+        pi = self.head.pi(self.policy.actor, batch.next_observations, _of(batch, "next_action_masks"))
+        reduce = losses.REDUCTIONS[self.critic_reduction]
+        q = self.head.next_q(pi, self.policy.critic_target, batch.next_observations, reduce)
+        next_value = losses.soft_value(q, self._entropy(pi), bonus)
+        rewards, entropies = batch.rewards.flatten(), _of(batch, "entropies")
+        if entropies is not None:  # of the steps between, in soft n-step returns
+            rewards = losses.soft_value(rewards, entropies.flatten(), bonus)
+        discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
+        return losses.td_target(rewards, batch.dones.flatten(), discounts, next_value)
+
+    def _critic_loss(self, batch: Any, target: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
         """:return: ``()`` the loss, and ``(B,)`` TD errors where the batch has weights"""
-        weights, entropies = _of(batch, "weights"), _of(batch, "entropies")
-        with th.no_grad():
-            bonus = ent_coef * self.entropy_in_critic
-            next_pi = self.head.pi(self.policy.actor, batch.next_observations, _of(batch, "next_action_masks"))
-            reduce = losses.REDUCTIONS[self.critic_reduction]
-            next_q = self.head.next_q(next_pi, self.policy.critic_target, batch.next_observations, reduce)
-            next_value = losses.soft_value(next_q, self._entropy(next_pi), bonus)
-            rewards = batch.rewards.flatten()
-            if entropies is not None:
-                rewards = losses.soft_value(rewards, entropies.flatten(), bonus)
-            discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
-            target = losses.td_target(rewards, batch.dones.flatten(), discounts, next_value)
         q_taken = self.head.q_taken(self.policy.critic, batch.observations, batch.actions)
         q_clipped = None
         if self.q_clip is not None:
             with th.no_grad():
                 target_q_taken = self.head.q_taken(self.policy.critic_target, batch.observations, batch.actions)
             q_clipped = losses.clip_to_target_critic(q_taken, target_q_taken, self.q_clip)
+        weights = _of(batch, "weights")
         if weights is None:
             return losses.critic_loss(q_taken, target, q_clipped=q_clipped), None
         loss = losses.critic_loss(q_taken, target, weights.flatten(), q_clipped)
         return loss, losses.td_errors(q_taken, target)
+
+    def _actor_loss(self, pi: Any, batch: Any, ent_coef: th.Tensor) -> th.Tensor:
+        reduce = losses.REDUCTIONS[self.critic_reduction]
+        q = self.head.expected_q(pi, self.policy.critic, batch.observations, reduce)
+        loss = losses.actor_loss(q, self._entropy(pi), ent_coef)
+        if self.entropy_penalty is not None:
+            behavior_entropy = batch.behavior_entropies.flatten()
+            loss = loss + self.entropy_penalty * losses.entropy_penalty(pi.entropy, behavior_entropy)
+        return loss
 
     def _descend(self, loss: th.Tensor, optimizer: th.optim.Optimizer, max_grad_norm: float | None = None) -> th.Tensor:
         self.step_down(loss, optimizer, max_grad_norm)

@@ -1,5 +1,6 @@
 """Models in each execution mode, and when two of them count as equal."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -97,9 +98,8 @@ def what_a_graph_would_hold(model: SoftAC) -> Any:
         tensors.append(update.ent_coef_tensor)
     groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
     settings = [[str(group[name]) for name in sorted(group) if name not in ("params", "lr")] for group in groups]
-    names = ("gamma", "tau", "entropy_in_critic", "critic_reduction", "max_grad_norm", "log_ent_coef_bounds")
-    names += ("q_clip", "entropy_penalty", "use_sde")
-    numbers = [getattr(update, name) for name in names]
+    values = [getattr(update, field.name) for field in dataclasses.fields(update)]
+    numbers = [value for value in values if value is None or isinstance(value, int | float | str | tuple)]
     rates = [group["lr"].data_ptr() for group in groups]
     return [(tensor.data_ptr(), tensor.requires_grad) for tensor in tensors], settings, numbers, rates
 

@@ -68,8 +68,8 @@ def test_episodic_training(actions: str) -> None:
 
 def test_n_steps(actions: str) -> None:
     model = SoftAC("MlpPolicy", RandomEnv(actions=actions), n_steps=3, gamma=0.9, **FAST).learn(60)
-    discounts = model.replay_buffer.sample(64).discounts
-    assert set(discounts.flatten().tolist()) <= set(np.float32(0.9) ** np.arange(1, 4, dtype=np.float32))
+    discounts = model.replay_buffer.sample(500).discounts  # shorter returns where episodes end
+    assert set(discounts.flatten().tolist()) == set(np.float32(0.9) ** np.arange(1, 4, dtype=np.float32))
 
 
 def test_optimize_memory_usage(actions: str) -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch as th
 from stable_baselines3.common.logger import configure
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from sac_ext import SoftAC, losses, metrics
+from sac_ext import SoftAC, metrics
 from sac_ext.torch_settings import unvalidated_distributions
 from tests.catalogue import ACTIONS, SMALL, RandomEnv
 from tests.compare import assert_equal, td_target
+from tests.host_sync import NoHostSync
 
 
 def ready(actions: str = "box", **kwargs: Any) -> SoftAC:
@@ -121,14 +121,6 @@ def draw_the_same_actions_at_each_call(model: SoftAC) -> None:
     model.head.pi = seeded  # type: ignore[method-assign]
 
 
-class NoHostSync(TorchDispatchMode):
-    """Refuses what brings a number to the host."""
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert function is not th.ops.aten._local_scalar_dense.default, "the step waits for the device"
-        return function(*args, **kwargs or {})
-
-
 def test_the_guard_against_waiting_notices() -> None:
     with NoHostSync(), pytest.raises(AssertionError, match="waits"):
         th.ones(1).item()
@@ -152,32 +144,19 @@ def test_the_discrete_actor_gradient_is_the_exact_one() -> None:
         assert_close(parameter.grad, gradient)
 
 
-def captured_targets(monkeypatch: pytest.MonkeyPatch, model: SoftAC, change: Any = lambda batch: batch) -> th.Tensor:
+def td_targets(model: SoftAC, change: Any = lambda batch: batch) -> th.Tensor:
     """The TD target of a step on a fixed batch."""
-    seen = []
-    original = losses.critic_loss
-    monkeypatch.setattr(
-        losses,
-        "critic_loss",
-        lambda q, target, *more, **other: seen.append(target) or original(q, target, *more, **other),
-    )
     np.random.seed(0)
     th.manual_seed(0)
-    run_step(model, change(model.replay_buffer.sample(16)), update_actor=False, update_target=False)
-    monkeypatch.undo()
-    return seen[0]
+    return td_target(model, change(model.replay_buffer.sample(16)), model._update._ent_coef())
 
 
 @pytest.mark.parametrize("actions", ACTIONS)
-def test_the_target_asks_the_current_policy_and_not_the_replayed_action(
-    monkeypatch: pytest.MonkeyPatch, actions: str
-) -> None:
-    expected = captured_targets(monkeypatch, ready(actions))
-    permuted = captured_targets(
-        monkeypatch, ready(actions), lambda batch: batch._replace(actions=batch.actions.flip(0))
-    )
+def test_the_target_asks_the_current_policy_and_not_the_replayed_action(actions: str) -> None:
+    expected = td_targets(ready(actions))
+    permuted = td_targets(ready(actions), lambda batch: batch._replace(actions=batch.actions.flip(0)))
     assert th.equal(expected, permuted)
-    rewards = captured_targets(monkeypatch, ready(actions), lambda batch: batch._replace(rewards=batch.rewards.flip(0)))
+    rewards = td_targets(ready(actions), lambda batch: batch._replace(rewards=batch.rewards.flip(0)))
     assert not th.equal(expected, rewards)
 
 
@@ -196,25 +175,22 @@ def test_the_target_is_the_expectation_of_the_current_policy(how_random: float) 
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete"])
-def test_entropy_in_critic_scales_the_bonus_in_the_target(monkeypatch: pytest.MonkeyPatch, actions: str) -> None:
-    targets = {
-        weight: captured_targets(monkeypatch, ready(actions, ent_coef=0.5, entropy_in_critic=weight))
-        for weight in (0.0, 0.5, 1.0)
-    }
+def test_entropy_in_critic_scales_the_bonus_in_the_target(actions: str) -> None:
+    targets = {weight: td_targets(ready(actions, ent_coef=0.5, entropy_in_critic=weight)) for weight in (0.0, 0.5, 1.0)}
     assert_close(targets[0.5], (targets[0.0] + targets[1.0]) / 2)
-    without_coefficient = captured_targets(monkeypatch, ready(actions, ent_coef=0.0))
+    without_coefficient = td_targets(ready(actions, ent_coef=0.0))
     assert_close(targets[0.0], without_coefficient)
     assert not th.allclose(targets[0.0], targets[1.0])
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete"])
-def test_critic_reduction(monkeypatch: pytest.MonkeyPatch, actions: str) -> None:
+def test_critic_reduction(actions: str) -> None:
     options = {"ent_coef": 0.0, "gamma": 1.0}
-    mean = captured_targets(monkeypatch, ready(actions, critic_reduction="mean", **options))
-    minimum = captured_targets(monkeypatch, ready(actions, critic_reduction="min", **options))
+    mean = td_targets(ready(actions, critic_reduction="mean", **options))
+    minimum = td_targets(ready(actions, critic_reduction="min", **options))
     assert (minimum <= mean).all()
     assert (minimum < mean).any()
-    default = captured_targets(monkeypatch, ready(actions, **options))
+    default = td_targets(ready(actions, **options))
     assert th.equal(default, minimum if actions == "box" else mean)
 
 
