@@ -13,17 +13,19 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 LINEAR_PREFIX = "lin_"
 
 
-def check_names(given: Iterable[str], known: Iterable[str]) -> None:
+def check_names(given: Iterable[str], known: Iterable[str], where: str = "") -> None:
     """
     :param given: names of arguments
     :param known: those there are
+    :param where: they were given, for the error
     :raises TypeError: for one that is not known, with the nearest that is
     """
     known = sorted(known)
     for name in given:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
-            raise TypeError(f"there is no argument {name!r}" + (f": did you mean {nearest[0]!r}?" if nearest else ""))
+            hint = f": did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"there is no argument {name!r}{where}{hint}")
 
 
 def as_number(name: str, value: Any) -> float:

@@ -17,8 +17,8 @@ IMPOSSIBLE = th.finfo(th.float32).min  # a logit; minus infinity would give NaN 
 
 class Components(nn.Module):
     """
-    Sizes of components, with the tables to go between flat and padded. A module without parameters, so that the
-    tables are where the network is that has it.
+    Sizes of components, with the tables to go between flat and padded. A module with buffers but no parameters, so
+    that the tables move between devices with the network that has it.
 
     :param sizes: ``A_k``
     """

@@ -51,7 +51,7 @@ class EntCoef(Collecting):
         self.temperature = Temperature(
             self.ent_coef, self.ent_coef_bounds, self.target_entropy, self.head.defaults, n_coefs, trained
         )
-        self.temperature.trained_with = self._n_updates > 0
+        self.temperature.target_was_used = self._n_updates > 0
         if self.temperature.learned:
             if check_target:
                 self.temperature.check_target(self._entropy_context())
@@ -168,7 +168,7 @@ class EntCoef(Collecting):
         self._check_kept_lists(changes)
         self._parse_ent_coef(trained="ent_coef" not in changes)
         if "target_entropy" in changes:
-            self.temperature.trained_with = False
+            self.temperature.target_was_used = False
         self._create_ent_coef()
         if self.log_ent_coef is not None and log_ent_coef is not None:
             if log_ent_coef.shape == self.log_ent_coef.shape:

@@ -8,7 +8,6 @@ Sources: Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (
 Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings" (arXiv:1910.07207).
 """
 
-import functools
 from collections.abc import Callable
 
 import torch as th
@@ -75,7 +74,7 @@ def critic_loss(
         if q_clipped is not None:
             squares = squares.maximum((q_clipped - target).square())
         losses = [square.mean() if weights is None else (weights * square).mean() for square in squares]
-    return 0.5 * functools.reduce(th.add, losses)  # in SB3's order: a tensor's sum() may round differently
+    return 0.5 * sum(losses[1:], losses[0])  # in SB3's order: a tensor's sum() may round differently
 
 
 def clip_to_target_critic(q_taken: th.Tensor, target_q_taken: th.Tensor, q_clip: float) -> th.Tensor:

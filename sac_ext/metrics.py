@@ -11,7 +11,7 @@ MAX_PENDING = 10_000
 
 
 class MetricLog:
-    """Steps need not all measure the same."""
+    """Collects the metrics of gradient steps, which need not all measure the same."""
 
     def __init__(self) -> None:
         self.values: defaultdict[str, list[float]] = defaultdict(list)

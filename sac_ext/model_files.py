@@ -32,7 +32,7 @@ RESOLVED = (
     "_loaded",
     "_update",
     "_run_step",
-    "_executes",
+    "_execution_in_use",
     "_action_masks",
     "_masked",
     "_log_bounds",

@@ -159,7 +159,7 @@ class CategoricalCritic(BaseModel):
         return tuple(q_network(features) for q_network in self.q_networks)
 
 
-class JointInputCritic(ContinuousCritic):
+class ActionInputCritic(ContinuousCritic):
     """
     SB3's critics with a one-hot action as their input, and a short way to the values of actions that differ from it in
     one component.

@@ -38,7 +38,7 @@ def by_adam(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | None) 
     nothing waits for the device and nothing hinders a graph. The learning rate may be a tensor. ``grad`` stays.
 
     :param loss: ``()``
-    :param optimizer: one that :func:`obstacle` finds no fault with, after :func:`prepare`
+    :param optimizer: one that :func:`why_not_by_adam` finds no fault with, after :func:`prepare`
     :param max_grad_norm: as for :func:`by_own_step`
     """
     parameters = trainable(optimizer)
@@ -87,7 +87,7 @@ def _clip(gradients: Sequence[th.Tensor | None], max_norm: float) -> list[th.Ten
     return [None if gradient is None else gradient * scale for gradient in gradients]
 
 
-def obstacle(optimizer: Optimizer) -> str | None:
+def why_not_by_adam(optimizer: Optimizer) -> str | None:
     """:return: why :func:`by_adam` cannot stand in for its ``step()``, or None"""
     if type(optimizer) not in (th.optim.Adam, th.optim.AdamW):
         return f"the optimizer {type(optimizer).__name__} is neither Adam nor AdamW"
@@ -107,7 +107,7 @@ def obstacle(optimizer: Optimizer) -> str | None:
 def prepare(optimizer: Optimizer) -> None:
     """Give each parameter the state that ``Adam.step()`` would create at its first step, the counter on its device."""
     for group in optimizer.param_groups:
-        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+        names = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
         for parameter in filter(lambda p: p.requires_grad, group["params"]):
             state = optimizer.state[parameter]
             if "step" not in state:

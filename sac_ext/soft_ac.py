@@ -116,7 +116,7 @@ class SoftAC(EntCoef):
     :param max_grad_norm: clip the actor's and the critics' gradients, each to this norm; None for no limit
     :param exploration_eps: probability, a number, ``"lin_0.1"`` or function of the progress remaining, that an action
         in training is drawn uniformly (from what a mask allows) instead of by the policy, as in DQN; on discrete
-        actions. The policy's entropy is spent where values are nearly equal; this also tries what they speak against
+        actions. A soft policy explores among actions of similar values; this also tries those whose values are low
     :param execution: how gradient steps run: ``"eager"`` operation by operation, ``"compile"`` as one compiled graph,
         ``"cuda_graph"`` as a graph captured on CUDA, or ``"auto"`` for the fastest mode known to match eager on the
         device, which is eager in this version. All give the same parameters up to rounding; what a mode cannot do runs
@@ -264,7 +264,7 @@ class SoftAC(EntCoef):
 
     def _set_execution(self) -> None:
         self._run_step = execution_mode(self.execution)(self._update)
-        self._executes = self.execution
+        self._execution_in_use = self.execution
 
     def _check_arguments(self) -> None:
         """Refuse what cannot work, before anything is allocated and, since it may be set on the model, in each run."""
@@ -365,7 +365,7 @@ class SoftAC(EntCoef):
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()
         log = MetricLog()
-        flush = not (self.head.in_sac and self._run_step.same_bits)
+        flush = not (self.head.matches_sac and self._run_step.same_bits)  # which changes bits: not where they are SAC's
         with unvalidated_distributions(), matmul_precision(self.precision), flushed_denormals(flush):
             for gradient_step, batch in enumerate(self._batches(gradient_steps, batch_size)):
                 if self.device.type == "cpu":
@@ -461,7 +461,7 @@ class SoftAC(EntCoef):
                 f"per_component was set to {self.per_component} on a model with a coefficient "
                 f"{'for each component' if self.temperature.per_component else 'for all'}: give it to SoftAC.load()"
             )
-        if self.execution != self._executes:
+        if self.execution != self._execution_in_use:
             self._set_execution()
         self.temperature.start_run(self.target_entropy, self._entropy_context(), counts_anew=reset_num_timesteps)
         return super().learn(

@@ -68,6 +68,8 @@ def parse_ent_coef_bounds(value: Any) -> tuple[float, float]:
 
 class Temperature:
     """
+    The entropy coefficient as the user asked for it, and the entropy it aims at.
+
     :param ent_coef: see :func:`parse_ent_coef`
     :param ent_coef_bounds: ``(low, high)`` for a learned coefficient, one such pair for each of several, or None for
         the default
@@ -86,7 +88,7 @@ class Temperature:
     """Of the logarithm of each learned coefficient."""
     targets: list[float]
     """The entropy in nats that each learned coefficient aims at, once :meth:`aim` has been called."""
-    trained_with = False
+    target_was_used = False
     """Whether the model has been trained with its present target."""
 
     def __init__(
@@ -175,7 +177,7 @@ class Temperature:
         if target_entropy is not self._target_spec:
             target = self._own(target_entropy)
             target.check(context, self.per_component)
-            self.target, self._target_spec, self.trained_with = target, target_entropy, False
+            self.target, self._target_spec, self.target_was_used = target, target_entropy, False
 
     def aim(self, target_entropy: Any, context: EntropyContext) -> None:
         """
@@ -197,7 +199,7 @@ class Temperature:
         values = [as_number(name, value) for value in values]
         for nats, part in zip(values, parts, strict=True):
             check_reachable(nats, part, self.target)
-        self.targets, self.trained_with = values, True
+        self.targets, self.target_was_used = values, True
 
     @property
     def per_component(self) -> bool:
@@ -211,8 +213,8 @@ class Temperature:
 
     def observe(self, mean_entropies: list[float], mean_targets: list[float] | None) -> None:
         """
-        Tell the target what was measured. With action masks, whose states have targets of their own, that is as much
-        entropy as would be the same share where everything is allowed.
+        Tell the target what was measured. With action masks, where states have targets of their own, the entropy is
+        scaled by the target over the mean of these, so that it compares with the target where everything is allowed.
 
         :param mean_entropies: of the whole policy, or of each component that has a coefficient
         :param mean_targets: the same of the states' targets, 0 where masks leave no choice; None without masks
@@ -245,7 +247,7 @@ class Temperature:
         if not self.learned:
             return
         self.adopt(target_entropy, context)
-        if not self.trained_with:
+        if not self.target_was_used:
             self.check_target(context)
         elif counts_anew and self.target.follows_progress():
             warnings.warn(

@@ -10,6 +10,7 @@ from stable_baselines3 import DQN, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.her import HerReplayBuffer
 
 from sac_ext import DeviceReplayBuffer, SoftAC, SoftReplayBufferSamples
 from sac_ext.buffers.gather import Gather
@@ -211,6 +212,13 @@ def test_a_reset_between_two_calls_of_learn_ends_the_returns() -> None:
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        SoftAC("MlpPolicy", RandomEnv(), **FAST, **options)
+
+
+@pytest.mark.parametrize("buffer_class", [None, ReplayBuffer, HerReplayBuffer], ids=["ours", "SB3's", "HER"])
+def test_misspelt_options_are_refused_with_the_nearest_one(buffer_class: Any) -> None:
+    options = {"replay_buffer_class": buffer_class, "replay_buffer_kwargs": {"handle_timeout_terminations": False}}
+    with pytest.raises(TypeError, match=r"in replay_buffer_kwargs .*: did you mean 'handle_timeout_termination'\?$"):
         SoftAC("MlpPolicy", RandomEnv(), **FAST, **options)
 
 

@@ -80,7 +80,7 @@ def test_losses_import_torch_only() -> None:
     tree = ast.parse((PACKAGE / "losses.py").read_text())
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    assert modules == {"collections.abc", "functools", "torch", "torch.nn"}
+    assert modules == {"collections.abc", "torch", "torch.nn"}
 
 
 def test_importing_the_package_does_not_import_the_zoo() -> None:

@@ -77,8 +77,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     :param frame_stack: observations are stacks of this many frames (of ``VecFrameStack``, or gymnasium's
         ``FrameStackObservation``), each of which is stored once; a dict of keys and numbers for some keys of Dict
         observations
-    :param frame_stack_axis: along which axis frames are stacked: ``"first"``, ``"last"`` or ``"auto"``, for images
-        where SB3 finds their channels
+    :param frame_stack_axis: along which axis frames are stacked: ``"first"``, ``"last"`` or ``"auto"``: of images
+        where SB3 finds their channels, otherwise the first if its length is ``frame_stack``, else the last
     :param prioritized: prioritised experience replay (Schaul et al. 2016, arXiv:1511.05952) with the priorities that
         ``update_priorities`` is told, which SoftAC does
     :param alpha: exponent of the priorities, 0 to 1
@@ -171,7 +171,7 @@ class DeviceReplayBuffer(ReplayBuffer):
     @property
     def nbytes(self) -> int:
         """
-        What the buffer takes where it is stored when it is full, known before it takes any. Where frames are stored
+        Bytes the buffer takes where it is stored when it is full, known before it takes any. Where frames are stored
         once, short episodes add to that: one frame for each that is in the buffer.
         """
         priorities = Priorities.nbytes_of(self.buffer_size * self.n_envs) if self.prioritized else 0
@@ -313,7 +313,8 @@ class DeviceReplayBuffer(ReplayBuffer):
             values.append(0.0)
         if layout.note_fields:
             values += self._noted()
-        (self._storage or self.storage).write(values)
+        storage = self.storage if self._storage is None else self._storage  # no property where steps are fast
+        storage.write(values)
         self._notes = {}
         self.pos += 1
         if self.pos == self.buffer_size:

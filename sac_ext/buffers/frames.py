@@ -25,14 +25,15 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from sac_ext.buffers.memory import format_bytes
 from sac_ext.buffers.ring import Column, Entries, Live, MakeRing, Ring
 
-# The links of a row, all 0 where there is nothing to say:
-# how many rows before it belong to its stack, up to S - 1;
-# if it begins an episode, what was in its stack before;
-# and where the row before it had another next frame than lies here, where that is
+# Three integers of each row:
+# DEPTH    how many rows directly before it hold the older frames of its stack, up to S - 1
+# BEFORE   of the first row of an episode: where the older frames of its stack are. ZEROS or REPEATED (this row's own
+#          frame again), or IN_POOL plus a position in the pool
+# CUT_OFF  of the first row of an episode: IN_POOL plus the position in the pool of the last frame of the episode
+#          before, which this row's frame has taken the place of; otherwise 0
 LINKS = Column((3,), np.dtype(np.int64))
 DEPTH, BEFORE, CUT_OFF = range(3)
-ZEROS, REPEATED = 0, 1  # BEFORE may be one of these; so may CUT_OFF be ZEROS
-IN_POOL = 2  # from here on, BEFORE and CUT_OFF are this plus a position in the pool
+ZEROS, REPEATED, IN_POOL = range(3)
 
 POOL_LENGTH = 64  # at first
 
@@ -44,6 +45,8 @@ AXES = ("auto", "first", "last")
 @dataclass(frozen=True)
 class Stacking:
     """
+    How an observation is a stack of frames.
+
     :param name: of the observation, for errors
     :param size: S
     :param column: one observation
@@ -365,7 +368,7 @@ class FrameStore:
         }
 
     def restore(self, counters: dict[str, Any]) -> None:
-        """Make ``live`` say what it said where the counters come from, for the caller to put the rows back there."""
+        """Set the counters, so that ``live`` names the slots of saved rows. The caller copies the rows there."""
         self.count = counters["count"]
         self._pool_first, self._pool_end = counters["pool_first"], counters["pool_end"]
         self._pool_use = deque((row, start) for row, start in counters["pool_use"])

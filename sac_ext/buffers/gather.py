@@ -3,6 +3,7 @@
 ``B`` transitions of a batch, ``n`` steps of a return.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ ALIGNMENT = 64
 @dataclass(frozen=True)
 class Gather:
     """
+    Turns drawn entries into batches: n-step returns, normalisation, delivery to the device.
+
     :param storage: the transitions
     :param device: where batches are delivered
     :param n_steps: n
@@ -54,7 +57,7 @@ class Gather:
 
     def batches(self, n: int, entries: Entries, weights: th.Tensor | None, env: VecNormalize | None) -> Iterator[Any]:
         """
-        As many together as take a moderate amount of memory.
+        The batches one after the other, gathered several at a time, up to about ``BYTES_AT_ONCE`` bytes.
 
         :param n: how many batches the entries are
         :param entries: ``n * B``
@@ -63,7 +66,7 @@ class Gather:
         """
         batch_size = len(entries.rows) // n
         together = min(n, max(1, BYTES_AT_ONCE // (batch_size * self.storage.layout.sample_nbytes)))
-        padded = batch_size if together == 1 else -(-batch_size // ALIGNMENT) * ALIGNMENT
+        padded = batch_size if together == 1 else math.ceil(batch_size / ALIGNMENT) * ALIGNMENT
 
         def per_batch(values: th.Tensor) -> th.Tensor:
             return F.pad(values.view(n, batch_size), (0, padded - batch_size))

@@ -129,7 +129,7 @@ class Storage:
 
     def restore(self, counters: dict[str, Any]) -> None:
         """
-        Make ``live`` say what it said where the counters come from, for the caller to put the rows back there.
+        Set the counters, so that ``live`` names the slots of saved rows. The caller copies the rows there.
 
         :raises ValueError: if they are of other observations
         """

@@ -95,7 +95,7 @@ class Captured(Compiled):
         tensors = [tensor for state in states for tensor in state.values()]
         tensors += [*update.policy.parameters(), *update.policy.buffers(), update.target_entropy]
         tensors += [learning_rate for _, learning_rate in self._groups_with_rates]
-        tensors += filter(lambda tensor: tensor is not None, (update.log_ent_coef, update.ent_coef_tensor))
+        tensors += [tensor for tensor in (update.log_ent_coef, update.ent_coef_tensor) if tensor is not None]
         groups = [group for optimizer in update.all_optimizers() for group in optimizer.param_groups]
         settings = [{name: value for name, value in group.items() if name not in ("params", "lr")} for group in groups]
         members = [[id(parameter) for parameter in group["params"]] for group in groups]

@@ -34,7 +34,7 @@ class Graphable(Eager, ABC):
 
     def refresh(self) -> None:
         optimizers_now = self.update.all_optimizers()
-        self._in_the_way = next(filter(None, map(optimizers.obstacle, optimizers_now)), None)
+        self._in_the_way = next(filter(None, map(optimizers.why_not_by_adam, optimizers_now)), None)
         if self._in_the_way is not None:
             return
         for optimizer in optimizers_now:

@@ -52,8 +52,8 @@ class ActionHead(ABC):
     """What an actor must be for :meth:`pi` to understand it."""
     exact_entropy: ClassVar[bool]
     """Whether the entropy is known, not estimated from one action."""
-    in_sac: ClassVar[bool]
-    """Whether SB3's SAC has this family too, whose bits are then to be met."""
+    matches_sac: ClassVar[bool]
+    """Whether SB3's SAC supports this family too, so that eager steps must equal its steps bit for bit."""
     continuous: ClassVar[bool]
     """Whether actions are numbers that noise can be added to, or else numbered values."""
 

@@ -35,7 +35,7 @@ class BoxHead(ActionHead):
 
     actor_class = nn.Module  # any actor with SB3's action_log_prob, so that custom SAC policies go on working
     exact_entropy = False
-    in_sac = True
+    matches_sac = True
     continuous = True
     mask_sizes = ()
     min_entropy = -math.inf

@@ -19,7 +19,7 @@ from torch import nn
 
 from sac_ext.components import ActionCode, JointCode, draw
 from sac_ext.heads.base import ActionDistribution, ActionHead, Defaults, Reduce
-from sac_ext.networks import CategoricalActor, CategoricalCritic, JointInputCritic
+from sac_ext.networks import ActionInputCritic, CategoricalActor, CategoricalCritic
 
 
 @dataclass
@@ -55,7 +55,7 @@ class CategoricalHead(ActionHead):
 
     actor_class = CategoricalActor
     exact_entropy = True
-    in_sac = False
+    matches_sac = False
     continuous = False
     min_entropy = 0.0
     code_class: ClassVar[type[ActionCode]] = ActionCode
@@ -194,7 +194,7 @@ class LocalHead(CategoricalHead):
     def make_critic(self, **kwargs: Any) -> nn.Module:
         components = self.code.components
         one_hot = spaces.Box(0.0, 1.0, (components.n_values,), np.float32)
-        return JointInputCritic(components=components, **kwargs | {"action_space": one_hot})
+        return ActionInputCritic(components=components, **kwargs | {"action_space": one_hot})
 
     def expected_q(self, pi: CategoricalActions, critic: Any, obs: PyTorchObs, reduce: Reduce) -> th.Tensor:
         components = self.code.components

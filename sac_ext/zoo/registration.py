@@ -55,7 +55,7 @@ def convert_params(params: dict[str, Any]) -> dict[str, Any]:
     :param params: of a trial
     :return: arguments of SoftAC
     """
-    return _arguments(_space("discrete" if "target_end" in params else "box"), params)  # which differ in nothing else
+    return _arguments(_space("discrete" if "target_end" in params else "box"), params)  # which only the first has
 
 
 def _arguments(space: Any, params: dict[str, Any]) -> dict[str, Any]:
