@@ -94,6 +94,17 @@ def positive_number(name: str, value: Any) -> float:
     return number
 
 
+def share(name: str, value: Any) -> float:
+    """
+    :param name: argument to name in errors
+    :param value: what the user passed
+    :return: the number
+    :raises TypeError: if it is not a number
+    :raises ValueError: unless it is greater than 0 and at most 1
+    """
+    return number_between(name, positive_number(name, value), low=0, high=1)
+
+
 def integer_from(name: str, value: Any, low: int) -> int:
     """
     :param name: argument to name in errors

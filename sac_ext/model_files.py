@@ -97,8 +97,10 @@ class ModelFiles(OffPolicyAlgorithm):
 
         :param path: Path to the file, which gets ``.safetensors`` (SB3's: ``.pkl``) if it has no suffix, or a file
             object
+        :raises ValueError: if there is none
         """
-        assert self.replay_buffer is not None, "The replay buffer is not defined"
+        if getattr(self, "replay_buffer", None) is None:  # users may have deleted it to free memory
+            raise ValueError("there is no replay buffer to save: it was deleted, or set to None")
         if not isinstance(self.replay_buffer, DeviceReplayBuffer):
             super().save_replay_buffer(path)
             return

@@ -520,7 +520,7 @@ def test_going_on_in_other_environments() -> None:
     assert model.replay_buffer.sample(4).action_masks.shape == (4, 4)
 
 
-def test_files(tmp_path: Any) -> None:
+def test_masks_survive_saving_and_loading(tmp_path: Any) -> None:
     model = masked("discrete").learn(60)
     model.save(tmp_path / "model")
     model.save_replay_buffer(tmp_path / "buffer")

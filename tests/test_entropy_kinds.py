@@ -88,7 +88,7 @@ def test_a_target_of_ones_own_has_no_dict() -> None:
         ({"kind": "annealed", "start": 0.9, "end": 0.1, "patience": 10}, AnnealedTarget(0.9, 0.1, patience=10)),
     ],
 )
-def test_specs(spec: Any, target: EntropyTarget) -> None:
+def test_a_spec_gives_this_target(spec: Any, target: EntropyTarget) -> None:
     assert parse_entropy_target(spec, default=0.0) == target
 
 

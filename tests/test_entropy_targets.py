@@ -48,7 +48,7 @@ DISCRETE = EntropyContext(0, 1.0, 0, action_dim=1, min_entropy=0.0, max_entropy=
         (FractionTarget(0.2), FractionTarget(0.2)),
     ],
 )
-def test_specs(spec: Any, target: EntropyTarget) -> None:
+def test_a_spec_gives_this_target(spec: Any, target: EntropyTarget) -> None:
     assert parse_entropy_target(spec, default=-2.0) == target
 
 

@@ -71,7 +71,7 @@ def options_of(switches: str, actions: str) -> dict[str, Any]:
 class TestEveryModeGivesEagersParameters:
     @pytest.mark.parametrize("actions", ACTIONS)
     @pytest.mark.parametrize("switches", SWITCHES)
-    def test_captured(self, not_compiled: None, actions: str, switches: str) -> None:
+    def test_captured_steps(self, not_compiled: None, actions: str, switches: str) -> None:
         options = options_of(switches, actions)
         eager, other = ready("eager", actions, **options), captured_on_the_cpu(ready("eager", actions, **options))
         assert_close_models(train(eager), train(other))
@@ -287,7 +287,7 @@ class TestAGraphTakesInWhatChanges:
         now = dict(models[0].policy.named_parameters())
         assert any(not th.equal(unchanged[name], now[name]) for name in now)
 
-    def test_numbers(self, pair: tuple[SoftAC, SoftAC]) -> None:
+    def test_numbers_that_users_set_reach_the_graph(self, pair: tuple[SoftAC, SoftAC]) -> None:
         numbers = {
             "tau": 0.5,
             "gamma": 0.5,

@@ -382,6 +382,14 @@ def test_a_replay_buffer_that_was_deleted_is_loaded_as_the_model_draws_from_it(t
     model.learn(20)
 
 
+def test_a_replay_buffer_that_was_deleted_cannot_be_saved(tmp_path: Path) -> None:
+    model = trained()
+    del model.replay_buffer
+    with pytest.raises(ValueError, match="no replay buffer to save: it was deleted"):
+        model.save_replay_buffer(tmp_path / "buffer")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_empty_replay_buffer_is_made_where_there_is_none() -> None:
     model = trained()
     model.replay_buffer = None

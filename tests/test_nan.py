@@ -166,7 +166,7 @@ class TestThroughTheBuffer:
         assert len(steps) > 0
         assert model._n_updates == before + len(steps) / 3  # actor, critics, coefficient
 
-    def test_loaded(self, tmp_path: Any, spoil: str) -> None:
+    def test_a_loaded_buffer_is_refused_and_the_old_one_kept(self, tmp_path: Any, spoil: str) -> None:
         model = self.trained()
         kept = model.replay_buffer
         broken = copy.deepcopy(kept)

@@ -284,12 +284,14 @@ def test_bounds_for_each_and_for_all() -> None:
         ),
     ],
 )
-def test_refused(actions: str, options: dict[str, Any], match: str) -> None:
+def test_what_one_coefficient_for_each_component_does_not_go_with(
+    actions: str, options: dict[str, Any], match: str
+) -> None:
     with pytest.raises(ValueError, match=match):
         make(actions, **options)
 
 
-def test_files(tmp_path: Any) -> None:
+def test_coefficients_survive_saving_and_become_one(tmp_path: Any) -> None:
     model = make().learn(60)
     model.save(tmp_path / "model")
     loaded = SoftAC.load(tmp_path / "model", env=RandomEnv(actions="multidiscrete"))
@@ -302,7 +304,7 @@ def test_files(tmp_path: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:ent_coef")
 @pytest.mark.parametrize("env_class", [RandomEnv, MaskedEnv])
-def test_captured(env_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_captured_steps_equal_eager_ones(env_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "sac_ext.execution.compiled.Compiled._run", lambda self, batch, actor, target: self.update(batch, actor, target)
     )
@@ -317,7 +319,7 @@ def test_captured(env_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert other.captures == 1
 
 
-def test_as_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_as_one_graph_equal_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sac_ext.execution.compiled.BACKEND", "aot_eager")
     models = [ready(mode, "multidiscrete", env_class=MaskedEnv, **OPTIONS) for mode in ("eager", "compile")]
     assert_close_models(*map(train, models))

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sac_ext.arguments import as_number, integer_from, number_between, positive_number
+from sac_ext.arguments import as_number, integer_from, number_between, positive_number, share
 from sac_ext.entropy.base import EntropyContext, EntropyTarget
 
 
@@ -31,8 +31,7 @@ class Lowering(EntropyTarget):
             setattr(self, name, as_number(self._name(name), getattr(self, name)))
         if self.end > self.start:
             raise ValueError(f"{type(self).__name__} lowers its level: end={self.end:g} is above start={self.start:g}")
-        factor = positive_number(self._name("factor"), self.factor)
-        self.factor = number_between(self._name("factor"), factor, low=0, high=1)
+        self.factor = share(self._name("factor"), self.factor)
         if self.factor == 1:
             raise ValueError(f"{self._name('factor')} must be below 1: the target would never change")
         self.level = self.start

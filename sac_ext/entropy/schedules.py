@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
-from sac_ext.arguments import as_number, number_between, positive_number
+from sac_ext.arguments import as_number, share
 from sac_ext.entropy.base import EntropyContext, EntropyTarget
 
 
@@ -27,8 +27,7 @@ class ScheduledTarget(EntropyTarget):
         for name in ("start", "end"):
             number = as_number(f"{name} of a {kind} target_entropy", getattr(self, name))
             object.__setattr__(self, name, number)
-        over = positive_number(f"over of a {kind} target_entropy", self.over)
-        object.__setattr__(self, "over", number_between(f"over of a {kind} target_entropy", over, low=0, high=1))
+        object.__setattr__(self, "over", share(f"over of a {kind} target_entropy", self.over))
 
     def value(self, context: EntropyContext) -> float:
         done = min(1.0, (1 - context.progress_remaining) / self.over)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sac_ext.arguments import as_number, number_between, positive_number
+from sac_ext.arguments import as_number, positive_number, share
 from sac_ext.entropy.base import EntropyContext, EntropyTarget
 
 
@@ -85,8 +85,7 @@ class FractionTarget(Steady):
     rho: float
 
     def __post_init__(self) -> None:
-        rho = positive_number("rho of a fraction target_entropy", self.rho)
-        object.__setattr__(self, "rho", number_between("rho of a fraction target_entropy", rho, low=0, high=1))
+        object.__setattr__(self, "rho", share("rho of a fraction target_entropy", self.rho))
 
     def value(self, context: EntropyContext) -> float:
         if context.continuous:
@@ -109,8 +108,7 @@ class EpsilonTarget(Steady):
     epsilon: float
 
     def __post_init__(self) -> None:
-        epsilon = positive_number("epsilon of an epsilon target_entropy", self.epsilon)
-        epsilon = number_between("epsilon of an epsilon target_entropy", epsilon, low=0, high=1)
+        epsilon = share("epsilon of an epsilon target_entropy", self.epsilon)
         object.__setattr__(self, "epsilon", epsilon)
 
     def value(self, context: EntropyContext) -> float:
