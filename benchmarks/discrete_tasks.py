@@ -25,15 +25,34 @@ class Sum(gym.Env[np.ndarray, np.ndarray]):
         self.shown = int(self.np_random.integers(self.n_values))
         return np.eye(self.n_values, dtype=np.float32)[self.shown]
 
+    def _reward(self, action: np.ndarray) -> float:
+        return float(action.sum() % self.n_values == self.shown)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.steps = 0
         return self._show(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        reward = float(action.sum() % self.n_values == self.shown)
+        reward = self._reward(action)
         self.steps += 1
         return self._show(), reward, False, self.steps == 50, {}
+
+
+class Pairs(Sum):
+    """
+    :class:`Sum` in pairs, in as many joint actions as one likes: each component and its neighbour are to add up to the
+    number that is shown, and the reward is the share of pairs that do.
+
+    :param n_components: K, an even number
+    :param n_values: of each component
+    """
+
+    def __init__(self, n_components: int = 16, n_values: int = 4) -> None:
+        super().__init__(n_components, n_values)
+
+    def _reward(self, action: np.ndarray) -> float:
+        return float(np.mean(action.reshape(-1, 2).sum(axis=1) % self.n_values == self.shown))
 
 
 class Spins(gym.Env[np.ndarray, np.ndarray]):

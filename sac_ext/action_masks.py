@@ -16,7 +16,7 @@ from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME, get_action_masks, is_masking_supported
 from stable_baselines3.common import evaluation
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, EventCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 IN_INFO = "action_masks"
 
@@ -28,7 +28,13 @@ class ActionMasksInInfo(gym.Wrapper[Any, Any, Any, Any]):
     by SoftAC; vectorised ones take it for each environment, as by ``make_vec_env(..., wrapper_class=...)``.
 
     :param env: an environment with ``action_masks()``
+    :raises ValueError: if it has none
     """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        if not are_supported(env):
+            raise ValueError(f"{env} has no action_masks(): put the ActionMasker that adds it inside ActionMasksInInfo")
+        super().__init__(env)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self.env.step(action)
@@ -38,8 +44,23 @@ class ActionMasksInInfo(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def are_supported(env: Any) -> bool:
-    """:return: whether an environment, or each of a vectorised one, has ``action_masks()``"""
-    return bool(is_masking_supported(env))
+    """
+    :param env: an environment, or a vectorised one
+    :return: whether it, or each of its environments, has ``action_masks()``
+    :raises ValueError: if some of a vectorised one's have it and others have not
+    """
+    if is_masking_supported(env):
+        return True
+    asks_each = isinstance(env, VecEnv) and isinstance(env.unwrapped, DummyVecEnv | SubprocVecEnv)
+    if asks_each and hasattr(gym.Env, "has_wrapper_attr"):  # gymnasium 1.0 and later
+        have = np.array(env.env_method("has_wrapper_attr", EXPECTED_METHOD_NAME))
+        if have.any() and not have.all():
+            raise ValueError(
+                f"of the vectorised environment, those at {np.flatnonzero(have).tolist()} have action_masks() and "
+                f"those at {np.flatnonzero(~have).tolist()} have not: give it to all (one that allows everything "
+                "returns all True), or to none"
+            )
+    return False
 
 
 def are_taken(model: Any, env: Any) -> bool:
@@ -88,7 +109,7 @@ def check(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any]) -
     :param space: Action space, for the error
     :return: ``(B, S)`` bool
     :raises ValueError: for a wrong shape, or where a component is left no value
-    :raises TypeError: for masks that are not of bool, or 0 and 1
+    :raises TypeError: for masks that are not of bool or integers
     """
     masks = _as_masks(action_masks, sizes, space)
     something_left = _something_left(masks, sizes)
@@ -116,10 +137,13 @@ def _as_masks(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any
         lengths = [np.size(part) for part in action_masks]
         raise ValueError(f"{rule}, got parts of {lengths} values: np.concatenate those of components") from None
     if masks.ndim not in (1, 2) or masks.shape[-1] != size:
-        raise ValueError(f"{rule}, got {masks.shape}")
+        hint = ": np.concatenate those of components" if masks.size == size else ""
+        raise ValueError(f"{rule}, got {masks.shape}{hint}")
     if masks.dtype != np.bool_:
-        if not np.issubdtype(masks.dtype, np.integer) or not np.isin(masks, (0, 1)).all():
+        if not np.issubdtype(masks.dtype, np.integer):
             raise TypeError(f"action_masks must be of bool, or of the integers 0 and 1, got {masks.dtype}")
+        if not np.isin(masks, (0, 1)).all():
+            raise ValueError(f"action_masks must be of bool, or of the integers 0 and 1, got {np.unique(masks)}")
         masks = masks.astype(np.bool_)
     return masks.reshape(-1, size)
 

@@ -198,10 +198,11 @@ class ActionInputCritic(ContinuousCritic):
             first, *rest = q_network.children()
             assert isinstance(first, nn.Linear)
             columns = first.weight[:, features.shape[1] :].T.contiguous()  # (S, H)
-            without = first(th.cat([features, one_hot], dim=1))[:, None] - columns[taken]  # (B, K, H)
+            unchanged = first(th.cat([features, one_hot], dim=1))[:, None]  # (B, 1, H)
             parts = []
             for some in th.split(positions, at_once):
-                outputs = without[:, self.components.component[some]] + columns[some]  # (B, at_once, H)
+                replaced = taken[:, self.components.component[some]]
+                outputs = unchanged - columns[replaced] + columns[some]  # (B, at_once, H)
                 for layer in rest:
                     outputs = layer(outputs)
                 parts.append(outputs.squeeze(-1))

@@ -12,6 +12,7 @@ from stable_baselines3.sac import policies as sac
 from torch import nn
 
 from sac_ext import action_masks as masking
+from sac_ext.arguments import integer_from
 from sac_ext.heads import ActionHead, make_head
 
 
@@ -43,6 +44,7 @@ class SoftACPolicy(sac.SACPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.head = make_head(self.action_space, **self._head_options)
+        integer_from("policy_kwargs n_critics", self.critic_kwargs["n_critics"], low=1)
         super()._build(lr_schedule)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -407,6 +407,30 @@ def test_predict_with_masks(actions: str, deterministic: bool) -> None:
     np.testing.assert_array_equal(unmasked, again)
 
 
+@pytest.mark.parametrize("kind", [DummyVecEnv, SubprocVecEnv])
+def test_environments_of_which_only_some_have_masks_are_refused(kind: Any) -> None:
+    env = kind([partial(MaskedEnv, actions="discrete"), partial(RandomEnv, actions="discrete")])
+    with pytest.raises(ValueError, match=r"those at \[0\] have action_masks\(\) and those at \[1\] have not"):
+        SoftAC("MlpPolicy", env, **FAST)
+    env.close()
+
+
+def test_masks_in_info_have_to_be_there() -> None:
+    def masker(env: gym.Env) -> gym.Env:
+        return ActionMasker(env, lambda _: np.ones(4, dtype=bool))
+
+    with pytest.raises(ValueError, match=r"no action_masks\(\): put the ActionMasker .* inside ActionMasksInInfo"):
+        masker(ActionMasksInInfo(RandomEnv(actions="discrete")))
+    env = DummyVecEnv([lambda: ActionMasksInInfo(masker(RandomEnv(actions="discrete")))])
+    SoftAC("MlpPolicy", env, **FAST).learn(40)
+
+
+def test_masks_of_components_apart_are_told_to_be_concatenated() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(actions="multibinary"), **FAST)
+    with pytest.raises(ValueError, match=r"np\.concatenate those of components"):
+        model.predict(model.observation_space.sample(), action_masks=np.ones((len(model.head.mask_sizes), 2), bool))
+
+
 def test_sb3_contribs_evaluation() -> None:
     model = masked("discrete").learn(40)
     evaluate_policy(model, Monitor(MaskedEnv(actions="discrete")), n_eval_episodes=3)
@@ -418,7 +442,7 @@ def test_sb3_contribs_evaluation() -> None:
         (np.ones(3, dtype=bool), ValueError, r"must have shape \(4,\) for Discrete\(4\).*got \((3,|1, 3)\)"),
         (np.ones((1, 1, 4), dtype=bool), ValueError, r"must have shape \(4,\)"),
         (np.ones(4, dtype=np.float32), TypeError, "of bool, or of the integers 0 and 1, got float32"),
-        (np.full(4, 2), TypeError, "of the integers 0 and 1"),
+        (np.full(4, 2), ValueError, r"of the integers 0 and 1, got \[2\]"),
         (np.zeros(4, dtype=bool), ValueError, r"allow no value of component 0 of Discrete\(4\)"),
     ],
 )

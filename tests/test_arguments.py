@@ -252,6 +252,12 @@ def test_a_single_action_leaves_nothing_to_learn() -> None:
     SoftAC("MlpPolicy", OtherSpaceEnv(spaces.Discrete(1)), ent_coef=0.1, policy_kwargs=SMALL)
 
 
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+def test_no_critics(actions: str) -> None:
+    with pytest.raises(ValueError, match="policy_kwargs n_critics must be >= 1, got 0"):
+        make(actions, policy_kwargs=SMALL | {"n_critics": 0})
+
+
 def test_action_noise_on_discrete_actions() -> None:
     with pytest.raises(ValueError, match="action_noise is added to continuous actions"):
         make("discrete", action_noise=NormalActionNoise(np.zeros(1), np.ones(1)))

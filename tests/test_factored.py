@@ -15,6 +15,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.envs import IdentityEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sac_ext import SoftAC
@@ -256,6 +257,33 @@ def test_the_work_grows_linearly_with_the_components(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sac_ext.networks.ROWS_AT_ONCE", 256)
     at_8, at_16, at_32 = (floating_point_operations(n, options) for n in (8, 16, 32))
     assert at_32 - at_16 == 2 * (at_16 - at_8) > 0
+
+
+class LargestResult(TorchDispatchMode):
+    """Finds the largest tensor that an operation makes."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **kwargs or {})
+        if isinstance(result, th.Tensor):
+            self.numel = max(self.numel, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("local_components", [None, 2])
+def test_what_goes_through_the_critics_at_once_is_bounded(
+    local_components: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many components there are."""
+    monkeypatch.setattr("sac_ext.networks.ROWS_AT_ONCE", 64)
+    model = model_of(spaces.MultiDiscrete([2] * 100), "local", net_arch=(32,), local_components=local_components)
+    obs = th.randn(4, 3)
+    pi = model.head.pi(model.actor, obs)
+    with LargestResult() as largest, th.no_grad():
+        model.head.expected_q(pi, model.critic, obs, lambda q: q.mean(dim=0))
+    weights = 32 * (3 + 200)
+    assert largest.numel <= max(64 * 32, weights)
 
 
 def test_the_additive_critic_is_a_sum() -> None:

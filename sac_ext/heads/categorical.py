@@ -202,8 +202,7 @@ class LocalHead(CategoricalHead):
         rows, places, positions = self._alternatives()
         with th.no_grad():
             q_values = reduce(critic.with_one_changed(features, index, positions))  # (B, R)
-        probs = pi.probs[:, rows, places] * components.exists[rows, places]  # (B, R)
-        terms = probs * q_values  # the sum over each component is an estimate of E[Q]
+        terms = pi.probs[:, rows, places] * q_values  # (B, R); the sum over each component is an estimate of E[Q]
         estimates = terms.sum(dim=1)
         n_summed = self.local_components or components.n_components
         # the value of their mean, and the gradient of the sum over all components
