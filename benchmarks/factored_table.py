@@ -1,14 +1,14 @@
 """
 The tables of benchmarks/factored.py, as Markdown: python benchmarks/factored_table.py learn, and ... cost
 
-Of what critics learn: mean returns of each seed's 20 deterministic episodes. Of what they cost: milliseconds of a
+Of what critics learn: mean returns of each seed's 100 deterministic episodes. Of what they cost: milliseconds of a
 gradient step and the process's peak memory, by the sum S of the components' sizes.
 """
 
 import argparse
 from typing import Any
 
-from factored import COST, COST_OPTIONS, LEARN, LEARNERS, SIZES, TASKS
+from factored import COST, COST_OPTIONS, EPISODES, LEARN, LEARNERS, SIZES, TASKS
 from runs import read
 
 
@@ -18,7 +18,11 @@ def learn() -> None:
     print("|" + " --- |" * 5)
     for task, (_, best, steps, _) in TASKS.items():
         for learner in LEARNERS[task]:
-            found = {line["seed"]: line for line in lines if _is(line, task=task, learner=learner, steps=steps)}
+            found = {
+                line["seed"]: line
+                for line in lines
+                if _is(line, task=task, learner=learner, steps=steps, episodes=EPISODES)
+            }
             if found:
                 scores = ", ".join(f"{line['score']:.3g}" for _, line in sorted(found.items()))
                 print(f"| {task} | {steps} | {best} | {learner} | {scores} |")
