@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3 import SAC
@@ -22,6 +23,8 @@ from sac_ext import (
     SoftAC,
 )
 from sac_ext.entropy import KINDS, check_reachable, parse_entropy_target, spec_of
+from sac_ext.heads import make_head
+from sac_ext.temperature import Temperature
 from tests.catalogue import SMALL, RandomEnv
 from tests.compare import assert_same_models
 
@@ -420,3 +423,14 @@ def test_an_untrained_file_with_a_target_out_of_reach_can_be_loaded_with_another
     SoftAC.load(tmp_path / "model", env=RandomEnv(), target_entropy="auto").learn(110)
     with pytest.raises(ValueError, match="5 nats cannot be reached"):
         SoftAC.load(tmp_path / "model", env=RandomEnv()).learn(1)
+
+
+def test_a_bound_that_is_left_again_is_not_warned_of(recwarn: pytest.WarningsRecorder) -> None:
+    defaults = make_head(spaces.Discrete(4)).defaults
+    temperature = Temperature("auto", (0.01, 10.0), 0.5, defaults)
+    for ent_coef in (0.02, 0.01, 0.012, 0.01, 0.011):
+        temperature.warn_of_held_bounds([ent_coef], [0.5])
+    assert not recwarn.list
+    for _ in range(3):
+        temperature.warn_of_held_bounds([0.01], [0.5])
+    assert [str(warning.message)[:32] for warning in recwarn.list] == ["ent_coef is held at its bound 0."]

@@ -149,16 +149,21 @@ def test_go_or_stay_beyond_the_unstable_root_is_stopped_by_the_bound() -> None:
     assert ent_coef(model) == pytest.approx(10, rel=1e-5)
 
 
-def test_squashed_gaussian_bandit() -> None:
-    """``r = -k/2 (a - mu)^2`` with k=4, mu=.5 and alpha=.1: the best squashed Gaussian, by Gauss-Hermite quadrature."""
+def gaussian_bandit(**kwargs: Any) -> SoftAC:
     model = soft_ac(
         Spaces(CONSTANT, spaces.Box(-1, 1, (1,), np.float32)),
-        ent_coef=0.1,
         gamma=0.0,
         policy_kwargs={"net_arch": {"pi": [], "qf": [32, 32]}},
+        **kwargs,
     )
     for action in np.random.default_rng(0).uniform(-1, 1, 3000):
         add(model, ONE, [action], -2 * (action - 0.5) ** 2, ONE, done=True)
+    return model
+
+
+def test_squashed_gaussian_bandit() -> None:
+    """``r = -k/2 (a - mu)^2`` with k=4, mu=.5 and alpha=.1: the best squashed Gaussian, by Gauss-Hermite quadrature."""
+    model = gaussian_bandit(ent_coef=0.1)
     train_in_phases(model, {0.01: 400, 0.003: 600, 0.001: 600}, batch_size=128)
     with th.no_grad():
         mean, log_std, _ = model.actor.get_action_dist_params(th.ones(1, 1))
@@ -167,3 +172,16 @@ def test_squashed_gaussian_bandit() -> None:
     assert log_std.exp().item() == pytest.approx(0.2076, rel=0.05)
     assert -log_prob.mean().item() == pytest.approx(-0.4871, abs=0.05)
     assert actions.mean().item() == pytest.approx(0.4952, abs=0.01)
+
+
+def test_without_entropy_and_with_a_delayed_policy_it_is_td3() -> None:
+    """On the same bandit: the policy follows the gradient of the critic, every other step, to the best action alone."""
+    model = gaussian_bandit(ent_coef=0.0, policy_delay=2)
+    train_in_phases(model, {0.01: 800, 0.003: 600, 0.001: 600}, batch_size=128)
+    assert len(model.actor.optimizer.state) > 0
+    assert {int(state["step"]) for state in model.critic.optimizer.state.values()} == {2000}
+    assert {int(state["step"]) for state in model.actor.optimizer.state.values()} == {1000}
+    with th.no_grad():
+        mean, log_std, _ = model.actor.get_action_dist_params(th.ones(1, 1))
+    assert mean.tanh().item() == pytest.approx(0.5, abs=0.03)
+    assert log_std.exp().item() < 0.05
