@@ -145,6 +145,7 @@ WITH_OUR_ENTRY: dict[str, dict[str, Any]] = {
     "SoftAC, constant target": _CONSTANT,
     "SoftAC, 64-64": _SMALL,
     "SoftAC, 64-64, constant target": _SMALL | _CONSTANT,
+    "SoftAC, no random actions": {"exploration_eps": 0.0},
     "SoftAC, 3-step returns, no random actions": _THREE_STEPS,
     "SoftAC, 3-step returns, no random actions, constant target": _THREE_STEPS | _CONSTANT,
 }
@@ -165,7 +166,9 @@ VARIANTS: dict[str, dict[str, Make]] = {
     "CartPole-v1": _of_ours("SoftAC, constant target"),
     "Acrobot-v1": _of_ours("SoftAC, 64-64", "SoftAC, 64-64, constant target"),
     "LunarLander-v3": _of_ours(
-        "SoftAC, 3-step returns, no random actions", "SoftAC, 3-step returns, no random actions, constant target"
+        "SoftAC, no random actions",
+        "SoftAC, 3-step returns, no random actions",
+        "SoftAC, 3-step returns, no random actions, constant target",
     ),
 }
 MINATAR: dict[str, Make] = {**_of_ours("SoftAC"), "DQN": dqn_of_minatar}
