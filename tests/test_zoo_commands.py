@@ -287,6 +287,25 @@ class Hub:
         self.uploads.append(folder_path)
 
 
+def test_errors_of_the_hub_are_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUST_REMOTE_CODE", "True")
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    hub._name_what_was_renamed()  # before the module that lacks it is imported
+
+    def unreachable(*args: Any, **kwargs: Any) -> None:
+        raise OfflineModeIsEnabled("Cannot reach\nthe hub")
+
+    import rl_zoo3.load_from_hub
+    import rl_zoo3.push_to_hub
+
+    monkeypatch.setattr(rl_zoo3.load_from_hub, "load_from_hub", unreachable)
+    monkeypatch.setattr(rl_zoo3.push_to_hub, "HfApi", unreachable)
+    for command in (["load_from_hub", "-f", "loaded"], ["push_to_hub", "--no-render"]):
+        with pytest.raises(SystemExit, match=r"^The Hugging Face hub: Cannot reach the hub$"):
+            zoo.main([*command, "--env", ENV, "-orga", "us"])
+
+
 def test_push_to_hub_and_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -1,13 +1,18 @@
 """Models on the Hugging Face hub: push_to_hub and load_from_hub."""
 
+import contextlib
 import importlib
 import os
+from collections.abc import Iterator
 from pprint import pformat
 from typing import Any
 
 from sac_ext.zoo import masks
 from sac_ext.zoo.running import ALGO, needs, run_script
 from sac_ext.zoo.runs import LOG_FOLDER
+
+_OF_THE_HUB = ("huggingface_hub", "requests", "httpx", "httpx2")
+"""Packages whose errors speak of the hub, or of the way to it."""
 
 _CARD = """
 # **{name}** agent playing **{env_id}**
@@ -58,7 +63,7 @@ def push_to_hub(options: list[str]) -> None:
             return model_card(algo_name, *args)
         return generate_model_card(algo_name, *args)  # type: ignore[no-any-return]
 
-    with masks.in_what_is_played(zoo_push):
+    with masks.in_what_is_played(zoo_push), _errors_of_the_hub_in_one_line():
         run_script("push_to_hub", zoo_push, ["-f", LOG_FOLDER, *options], generate_model_card=card_of)
 
 
@@ -80,7 +85,8 @@ def load_from_hub(options: list[str]) -> None:
 
     # a model without VecNormalize has no statistics, which huggingface_hub 2 says by no HTTPError of requests'
     absent = (HTTPError, EntryNotFoundError)
-    run_script("load_from_hub", zoo_load, ["-f", LOG_FOLDER, *options], HTTPError=absent)
+    with _errors_of_the_hub_in_one_line():
+        run_script("load_from_hub", zoo_load, ["-f", LOG_FOLDER, *options], HTTPError=absent)
 
 
 def model_card(
@@ -110,6 +116,17 @@ def model_card(
     if env_kwargs:
         card += f"\n## Arguments of the environment\n\n```python\n{pformat(env_kwargs)}\n```\n"
     return card, metadata
+
+
+@contextlib.contextmanager
+def _errors_of_the_hub_in_one_line() -> Iterator[None]:
+    """No network, no such model, no right to write."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _OF_THE_HUB:
+            raise
+        raise SystemExit(f"The Hugging Face hub: {' '.join(str(error).split())}") from error
 
 
 def _name_what_was_renamed() -> None:
