@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch as th
+from stable_baselines3.common.distributions import StateDependentNoiseDistribution
+from torch.distributions import Normal
 
 from sac_ext import losses, optimizers
 from sac_ext.heads import ActionHead
@@ -115,6 +117,8 @@ class SoftUpdate:
         if update_target:
             _polyak_update(self.policy.critic.parameters(), self.policy.critic_target.parameters(), self.tau)
             _polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
+        if self.use_sde:
+            _detach_noise(self.policy.actor.action_dist)
         return Measured(metrics, td_errors)
 
     # ---------------------------------------------------------------- the coefficient and what it aims at
@@ -232,6 +236,13 @@ def _by_component(name: str, values: th.Tensor) -> Metrics:
 def _of(batch: Any, name: str) -> Any:
     """:return: what the batch has under this name; SB3's samples have less than ours"""
     return getattr(batch, name, None)
+
+
+def _detach_noise(noise: StateDependentNoiseDistribution) -> None:
+    """gSDE's exploration matrices stay with the policy, which no graph can give out with gradients that it has used."""
+    noise.exploration_mat = noise.exploration_mat.detach()
+    noise.exploration_matrices = noise.exploration_matrices.detach()
+    noise.weights_dist = Normal(noise.weights_dist.loc, noise.weights_dist.scale.detach())
 
 
 @th.no_grad()

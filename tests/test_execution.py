@@ -109,6 +109,17 @@ class TestEveryModeGivesEagersParameters:
         assert_close_models(train(eager), train(other))
         assert_close(eager.logger.name_to_value, other.logger.name_to_value, rtol=1e-3, atol=1e-4)
 
+    @pytest.mark.parametrize("use_expln", [False, True])
+    def test_gsde_as_one_graph(self, traced: None, use_expln: bool) -> None:
+        options = {"use_sde": True, "policy_kwargs": SMALL | {"use_expln": use_expln}}
+        eager, other = ready("eager", **options), ready("compile", **options)
+        assert_close_models(train(eager), train(other))
+        assert_close(other.actor.action_dist.exploration_mat, eager.actor.action_dist.exploration_mat)
+
+    @pytest.mark.slow
+    def test_compiled_gsde(self) -> None:
+        assert_close_models(train(ready("eager", use_sde=True)), train(ready("compile", use_sde=True)))
+
     @pytest.mark.parametrize("observations", ["image", "dict"])
     def test_observations_as_one_graph(self, traced: None, observations: str) -> None:
         eager, other = ready("eager", "discrete", observations), ready("compile", "discrete", observations)
@@ -197,7 +208,7 @@ class TestWhatCannotBeCompiledRunsEagerlyWithOneWarning:
 
     def test_cuda_graphs_of_gsde(self) -> None:
         model = captured_on_the_cpu(ready("eager", use_sde=True))
-        with pytest.warns(UserWarning, match="gSDE keeps tensors of each step"):
+        with pytest.warns(UserWarning, match="gSDE keeps tensors beyond the step"):
             train(model, 10)
 
     def test_differentiable_optimizers_are_named(self) -> None:
@@ -205,9 +216,6 @@ class TestWhatCannotBeCompiledRunsEagerlyWithOneWarning:
         model.critic.optimizer.param_groups[0]["differentiable"] = True
         model._run_step.refresh()
         assert "differentiable" in model._run_step._in_the_way
-
-    def test_gsde(self, traced: None) -> None:
-        self.falls_back("Unsupported: autograd.grad consumed", use_sde=True)
 
     def test_discrete_observations(self, traced: None) -> None:
         self.falls_back("Unsupported: .*non-Tensor", observations="discrete")

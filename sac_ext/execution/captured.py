@@ -80,7 +80,7 @@ class Captured(Compiled):
         if device.type != self._device_type:
             self._in_the_way = f"it is for models on {self._device_type}, and this one is on {device}"
         if self.update.use_sde:
-            self._in_the_way = "gSDE keeps tensors of each step, with their gradients, beyond the step"
+            self._in_the_way = "gSDE keeps tensors beyond the step, which a replayed graph would not replace"
         if self._in_the_way is not None:
             return
         made_for = self._what_a_graph_holds()

@@ -23,7 +23,7 @@ class Compiled(Graphable):
     Both losses, their gradients, Adam and the target networks in one graph: compiling the losses alone gains nothing,
     since most of the overhead is between them. The first step takes seconds, in a new process fewer, as torch keeps
     what it compiled on disk. Another batch size, or another value of ``tau``, ``gamma`` and the like, compiles again.
-    gSDE and Discrete or MultiDiscrete observations cannot be compiled: SB3's code for them is not traceable.
+    Discrete and MultiDiscrete observations cannot be compiled: SB3's code for them is not traceable.
 
     :param update: the gradient step
     """
