@@ -1,5 +1,6 @@
 """On Box, on the CPU, with new options at their defaults, SoftAC's numbers are SAC's bit for bit."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ from torch import nn
 from sac_ext import SoftAC
 from sac_ext.losses import REDUCTIONS
 from tests.catalogue import SMALL, SMALL_CNN, SMALL_DICT, RandomEnv
-from tests.compare import LogRecorder, assert_same_logs, assert_same_models
+from tests.compare import LogRecorder, assert_equal, assert_same_logs, assert_same_models
 
 
 def vec(n_envs: int = 1, **kwargs: Any) -> DummyVecEnv:
@@ -141,3 +142,9 @@ def test_the_identity_environment_is_learned() -> None:
     model = SoftAC("MlpPolicy", env, seed=1, gamma=0.0, learning_rate=1e-2, policy_kwargs=SMALL)
     model.learn(1000)
     assert evaluate_policy(model, env, 10, warn=False)[0] > 90
+
+
+def test_a_trained_policy_with_gsde_can_be_copied() -> None:
+    model = SoftAC("MlpPolicy", RandomEnv(), use_sde=True, seed=0, learning_starts=10, policy_kwargs=SMALL).learn(20)
+    copied = copy.deepcopy(model.policy)
+    assert_equal(dict(copied.named_parameters()), dict(model.policy.named_parameters()))
