@@ -1,5 +1,6 @@
 """``python -m sac_ext.zoo``: the configurations build, train trains and scores, enjoy plays what was saved."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -18,7 +19,7 @@ from rl_zoo3 import ALGOS
 from sac_ext import SoftAC, zoo
 from sac_ext.tuning.entries import arguments_of
 from sac_ext.tuning.environments import EnvironmentSpec
-from sac_ext.zoo import environments
+from sac_ext.zoo import options as zoo_options
 
 pytestmark = pytest.mark.filterwarnings("ignore:rich is experimental", "ignore::DeprecationWarning")
 
@@ -69,11 +70,12 @@ def test_train_then_enjoy(env: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert ("Using 'default' hyperparameters" in trained) == (env not in CONFIG)
     assert re.search(r"Score of the final policy: -?\d+\.\d+ \+/- \d+\.\d+ \(20 deterministic episodes\)", trained)
     commands = [shlex.split(line, comments=True) for line in trained.split("Next:")[1].strip().splitlines()]
-    assert [command[3] for command in commands] == ["enjoy", "enjoy", "train"]
+    assert [command[1] for command in commands] == ["enjoy", "enjoy", "train"]
     assert commands[2][-2:] == ["--seed", "4"]
     for command in commands[:2]:
+        assert Path(command[0]).name == "softac-zoo"
         assert Path(command[0]).exists()
-        zoo.main([*command[3:], "--no-render", "-n", "1000"])
+        zoo.main([*command[1:], "--no-render", "-n", "1000"])
         assert "Mean reward" in capsys.readouterr().out
     assert (tmp_path / "softac" / f"{env}_1" / f"{env}.zip").exists()
     assert SoftAC.load(tmp_path / "softac" / f"{env}_1" / f"{env}.zip").num_timesteps == 300
@@ -114,26 +116,75 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: softac-zoo {train,enjoy,record_video," in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", ["train", "enjoy", "record_video", "plot_train", "all_plots", "push_to_hub"])
+def test_help_of_a_command(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Is the zoo's, also where nothing has been trained."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        zoo.main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "--env" in capsys.readouterr().out
+
+
 def test_unknown_environment_suggests_one() -> None:
     with pytest.raises(SystemExit, match=r"^gymnasium knows no environment 'CartPoel-v1': did you mean CartPole-v1\?$"):
         zoo.main(["train", "--env", "CartPoel-v1"])
     with pytest.raises(SystemExit, match=r"by --gym-packages$"):
         zoo.main(["enjoy", "--env", "Zzz-v0"])
+    with pytest.raises(SystemExit, match=r"^--gym-packages nosuch cannot be imported: No module named 'nosuch'$"):
+        zoo.main(["train", "--env", "Zzz-v0", "--gym-packages", "nosuch"])
+
+
+LATER = """
+import gymnasium
+gymnasium.register("Later-v0", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=9)
+"""
 
 
 @pytest.mark.parametrize("packages", [["--gym-packages", "later"], ["--gym-packages=later"]])
 def test_packages_may_register_environments(
-    packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Also for commands whose own parsers in the zoo do not know of them."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
-    make = "gymnasium.envs.classic_control:CartPoleEnv"
-    registers = f"import gymnasium\ngymnasium.register('Later-v0', '{make}', max_episode_steps=9)"
-    (tmp_path / "later.py").write_text(registers)
+    (tmp_path / "later.py").write_text(LATER)
+
+    def forget() -> None:
+        gym.registry.pop("Later-v0", None)
+        sys.modules.pop("later", None)
+
     zoo.main(["train", "--env", "Later-v0", "-n", "60", *packages, "-params", *FAST])
-    assert list(tmp_path.glob("logs/softac/Later-v0_1/Later-v0.zip"))
-    gym.registry.pop("Later-v0")
-    sys.modules.pop("later")
+    watch = shlex.split(capsys.readouterr().out.split("Next:")[1].splitlines()[1], comments=True)
+    commands = [[*watch[1:], "--no-render", "-n", "20"], ["record_video", "--env", "Later-v0", "-n", "20", *packages]]
+    for command in commands:
+        forget()
+        zoo.main(command)
+    forget()
+    zoo.main(["benchmark", "-n", "30", "--num-threads", "1", *packages])
+    assert "Later-v0" in (tmp_path / "benchmark.md").read_text()
+    forget()
+
+
+NO_COMMAND_HAS_IMPORTED = """
+import sys
+from sac_ext import zoo
+from sac_ext.zoo import environments
+for name in sys.argv[1:]:
+    zoo.register(asked_for=[name])
+    environments.check(name)
+"""
+
+
+def test_environments_of_the_zoo_are_known_in_a_new_process() -> None:
+    names = ["CartPoleNoVel-v1"]
+    if importlib.util.find_spec("ale_py"):
+        names += ["ALE/Pong-v5", "PongNoFrameskip-v4"]
+    run = [sys.executable, "-W", "ignore", "-c", NO_COMMAND_HAS_IMPORTED, *names]
+    assert subprocess.run(run, capture_output=True, text=True, check=False).stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -146,7 +197,7 @@ def test_packages_may_register_environments(
     ],
 )
 def test_environments_in_the_options_of_a_command(options: list[str], names: list[str]) -> None:
-    assert environments.named_in(options) == names
+    assert zoo_options.environments_of(options) == names
 
 
 def test_without_rl_zoo3_there_is_one_line_with_the_way_out() -> None:

@@ -17,13 +17,17 @@ import numpy as np
 import optuna
 import pytest
 import torch as th
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 pytest.importorskip("rl_zoo3")
 import yaml
+from rl_zoo3 import ALGOS, utils
+from rl_zoo3.exp_manager import ExperimentManager
 
-from sac_ext import SoftAC, zoo
-from sac_ext.zoo import environments, hub, registration, runs
+from sac_ext import DeviceReplayBuffer, SoftAC, zoo
+from sac_ext.zoo import environments, hub, registration, train
+from sac_ext.zoo.options import with_folder_names
 from sac_ext.zoo.running import needs
 from tests.catalogue import MaskedEnv
 
@@ -110,7 +114,7 @@ def test_names_with_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     ],
 )
 def test_folders_of_names(options: list[str], expected: list[str]) -> None:
-    assert runs.folder_names(options) == expected
+    assert with_folder_names(options) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,20 +135,83 @@ def test_what_was_not_trained_is_said_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "logs" / "softac" / "Acrobot-v1_1").mkdir(parents=True)
-    if options == ["benchmark"]:
-        monkeypatch.chdir(tmp_path / "logs" / "softac")
-    with pytest.raises(SystemExit, match=r"(nothing was|no folder logs of) trained.*by -") as stopped:
+    with pytest.raises(SystemExit, match=r"(nothing was trained in|no trained models in) .*by -") as stopped:
         zoo.main(options)
     assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize("command", ["enjoy", "record_video", "push_to_hub"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--exp-id", "7"], "The logs/softac/CartPole-v1_7 folder was not found"),
+        (["--load-checkpoint", "7"], "No model found for softac on CartPole-v1, path: .*/rl_model_7_steps.zip"),
+        (["--load-last-checkpoint"], "No checkpoint found for softac on CartPole-v1, path: logs/softac/CartPole-v1_2"),
+    ],
+    ids=lambda values: " ".join(values) if isinstance(values, list) else "",
+)
+def test_models_that_are_not_there_are_said_in_one_line(
+    here: Path, command: str, options: list[str], expected: str
+) -> None:
+    """With those that there are."""
+    there = r"Choose by --exp-id, --load-best or --load-checkpoint from logs/softac/CartPole-v1_\d/"
+    with pytest.raises(SystemExit, match=f"^{expected}.*{there}") as stopped:
+        zoo.main([command, "--env", ENV, *options])
+    assert "\n" not in str(stopped.value)
+
+
+def test_a_training_that_failed_leaves_the_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    zoo.main(["train", "--env", ENV, "-n", "60", "-params", *FAST])
+    with pytest.raises(TypeError):
+        zoo.main(["train", "--env", ENV, "-n", "60", "-params", *FAST[:3], "policy_kwargs:dict(nets=[8])"])
+    with pytest.raises(SystemExit, match=r"CartPole-v1_2/CartPole-v1\.zip\. Choose .*CartPole-v1_1/CartPole-v1\.zip$"):
+        zoo.main(["enjoy", "--env", ENV, "--no-render", "-n", "20"])
+    zoo.main(["enjoy", "--env", ENV, "--no-render", "-n", "20", "--exp-id", "1"])
+
+
+def test_checkpoints_and_runs_with_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    zoo.main(["train", "--env", ENV, "-n", "100", "--save-freq", "50", "--uuid", "-params", *FAST])
+    assert "enjoy" not in capsys.readouterr().out.split("Next:")[1]  # which would not find it
+    zoo.main(["train", "--env", ENV, "-n", "100", "--save-freq", "50", "-params", *FAST])
+    capsys.readouterr()
+    zoo.main(["enjoy", "--env", ENV, "--no-render", "-n", "20", "--load-checkpoint", "50"])
+    assert "rl_model_50_steps.zip" in capsys.readouterr().out
+
+
+def test_a_benchmark_of_models_that_cannot_be_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a table without them."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "logs" / "softac" / f"{ENV}_1"
+    (run / ENV).mkdir(parents=True)
+    (run / ENV / "args.yml").write_text(f"env: {ENV}")
+    zoo.main(["benchmark", "-n", "20", "--num-threads", "1"])
+    assert "softac" not in (tmp_path / "benchmark.md").read_text()
 
 
 def test_plots(here: Path) -> None:
     zoo.main(["plot_train", "-e", ENV, "-w", "2"])
     assert len(plt.gca().lines) == 2  # one for each training
+    zoo.main(["plot_train", "-e", "CartP", "-w", "2"])  # a part of a name, as in the zoo
     zoo.main(["all_plots", "-e", ENV, "-o", "results", "--no-display"])
     assert (here / "results.pkl").exists()
     zoo.main(["plot_from_file", "-i", "results.pkl", "-o", "curves", "--format", "png"])
     assert list(here.glob("curves*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["all_plots", "--no-display"], r"^which environments\? .* -e CartPole-v1$"),
+        (["plot_from_file", "-i", "nowhere.pkl"], "^-i nowhere.pkl: there is no such file"),
+    ],
+)
+def test_plots_of_nothing(options: list[str], expected: str) -> None:
+    with pytest.raises(SystemExit, match=expected):
+        zoo.main(options)
 
 
 def test_training_goes_on_from_a_file(here: Path) -> None:
@@ -167,6 +234,8 @@ def test_training_goes_on_from_a_file(here: Path) -> None:
         with (folder / ENV / "vecnormalize.pkl").open("rb") as file:
             counts.append(pickle.load(file).obs_rms.count)
     assert counts[1] - counts[0] == pytest.approx(61)  # one observation of a reset
+    with pytest.raises(SystemExit, match=r"observations were normalised .*: add -params normalize:True$"):
+        zoo.main(["train", "--env", ENV, "-n", "60", *goes_on[:4], "-params", *FAST])
 
 
 PYTHON_CONFIG = """
@@ -339,6 +408,13 @@ def test_push_to_hub_and_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert loaded.buffer_size == 1000
 
 
+@pytest.mark.parametrize("env_kwargs", [{}, {"g": 5.0}])
+def test_a_card_has_the_arguments_of_the_environment(env_kwargs: dict[str, Any]) -> None:
+    hub._name_what_was_renamed()
+    card, _ = hub.model_card("softac", "SoftAC", "us", "Pendulum-v1", -150.0, 10.0, {"tau": 0.1}, env_kwargs)
+    assert ("## Arguments of the environment" in card) == ("{'g': 5.0}" in card) == bool(env_kwargs)
+
+
 # ---------------------------------------------------------------- optimize
 
 
@@ -382,6 +458,19 @@ def test_a_trial_needs_its_study() -> None:
         zoo.main(["train", "--env", ENV, "--trial-id", "0"])
 
 
+@pytest.mark.parametrize(("study", "trial", "error"), [("study", "5", "IndexError"), ("other", "0", "KeyError")])
+def test_trials_that_are_not_there(
+    study: str, trial: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend("study.log"))
+    optuna.create_study(study_name="study", storage=storage)
+    which = ["--storage", "study.log", "--study-name", study, "--trial-id", trial]
+    expected = f"^--study-name {study} in --storage study.log: cannot load trial {trial}: {error}"
+    with pytest.raises(SystemExit, match=expected):
+        zoo.main(["train", "--env", ENV, *which])
+
+
 def test_arguments_of_the_environment_in_an_entry_are_those_of_evaluations_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -413,7 +502,10 @@ def test_options_are_no_hyperparameters(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("MinAtar/Nothing-v1", "minatar"),
         ("ALE/Nothing-v5", "ale_py"),
+        ("NothingNoFrameskip-v4", "ale_py"),
         ("FetchNothing-v4", "gymnasium_robotics"),
+        ("FetchReach-v4", "mujoco"),
+        ("PointMaze_Nothing-v3", "gymnasium_robotics"),
         ("LunarLander-v3", "Box2D"),
         ("HalfCheetah-v5", "mujoco"),
     ],
@@ -435,6 +527,40 @@ def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.glob("logs/softac/*/*.zip"))
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("{policy: MlpPolicy}", "the entry has no n_timesteps"),
+        ("{n_timesteps: 100}", "the entry has no policy"),
+        ("{n_timesteps: many, policy: MlpPolicy}", "n_timesteps must be a number, got the string 'many'"),
+        ("{n_timesteps: 0, policy: MlpPolicy}", "n_timesteps must be"),
+        ("{n_timesteps: 9, policy: MlpPolicy, normalize: true, frame_stack: 2}", "normalize and frame_stack do not"),
+        ("{n_timesteps: 9, policy: MlpPolicy, replay_buffer_class: sac_ext.Buffer}", "there is no 'sac_ext.Buffer'"),
+        ("{n_timesteps: 9, policy: MlpPolicy, tau: 2.0}", "tau must be"),
+        ("", "my.yml has neither an entry"),
+        ("[1]", "my.yml has neither an entry"),
+    ],
+)
+def test_entries_that_cannot_work(entry: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.yml").write_text(f"{ENV}: {entry}")
+    with pytest.raises(SystemExit, match=re.escape(expected)) as stopped:
+        zoo.main(["train", "--env", ENV, "--conf-file", "my.yml"])
+    assert "\n" not in str(stopped.value)
+
+
+def test_entries_as_people_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that YAML takes for strings, and a class by its module."""
+    monkeypatch.chdir(tmp_path)
+    options = "n_timesteps: 1e2, policy: MlpPolicy, buffer_size: 1000, tau: 1e-2"
+    (tmp_path / "my.yml").write_text(f"{ENV}: {{{options}, replay_buffer_class: sac_ext.DeviceReplayBuffer}}")
+    zoo.main(["train", "--env", ENV, "--conf-file", "my.yml"])
+    (path,) = tmp_path.glob(f"logs/softac/*/{ENV}.zip")
+    model = SoftAC.load(path)
+    assert (model.num_timesteps, model.tau) == (100, 0.01)
+    assert model.replay_buffer_class is DeviceReplayBuffer
+
+
 NO_DEFAULT = "Pendulum-v1:\n  n_timesteps: 100\n  policy: MlpPolicy\n"
 
 
@@ -445,8 +571,11 @@ NO_DEFAULT = "Pendulum-v1:\n  n_timesteps: 100\n  policy: MlpPolicy\n"
         (["--trained-agent", "my.yml"], "-i my.yml: there is no such file of a model"),
         (["--conf-file", "nowhere.yml"], "--conf-file nowhere.yml: there is no such file"),
         (["-conf", "nowhere.py"], "--conf-file nowhere.py: there is no such file"),
-        (["-conf", "my.yml"], f"my.yml: Hyperparameters not found for softac-{ENV}"),
-        (["-conf", "broken.yml"], "broken.yml: while parsing"),
+        (["-conf", "my.yml"], f"my.yml: my.yml has neither an entry for {ENV} nor a default"),
+        (["-conf", "broken.yml"], "broken.yml: broken.yml is no YAML"),
+        (["-conf", "empty.yml"], "empty.yml: empty.yml must map environments to their entries, got None"),
+        (["-conf", "empty.py"], "empty.py: KeyError: 'hyperparams'"),
+        (["-conf", "no.module"], "no.module: ModuleNotFoundError: No module named 'no'"),
     ],
 )
 def test_files_that_are_not_there(
@@ -455,9 +584,79 @@ def test_files_that_are_not_there(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yml").write_text(NO_DEFAULT)
     (tmp_path / "broken.yml").write_text("a: [1")
+    for name in ("empty.yml", "empty.py"):
+        (tmp_path / name).touch()
     with pytest.raises(SystemExit, match=f"^{re.escape(expected)}"):
         zoo.main(["train", "--env", ENV, "-n", "60", *options])
     assert not list(tmp_path.glob("logs/softac/*/*.zip"))
+
+
+def test_a_package_that_gymnasium_misses_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*args: Any, **kwargs: Any) -> None:
+        raise gym.error.DependencyNotInstalled("pygame is not installed,\nrun pip")
+
+    monkeypatch.setattr(CartPoleEnv, "__init__", make)
+    with pytest.raises(SystemExit, match=r"^pygame is not installed, run pip$"):
+        zoo.main(["enjoy", "--env", ENV, "--no-render"])
+
+
+# ---------------------------------------------------------------- what train does beside the zoo's
+
+
+@pytest.fixture
+def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The zoo's managers, which do all but train."""
+    monkeypatch.chdir(tmp_path)
+    managers: list[Any] = []
+    monkeypatch.setattr(ExperimentManager, "learn", lambda self, model: managers.append(self))
+    return managers
+
+
+def test_defaults_of_train(untrained: list[Any]) -> None:
+    zoo.main(["train", "--env", ENV])
+    zoo.main(["train", "--env", ENV, "--tensorboard-log", "curves"])
+    zoo.main(["train", "--env", ENV, "--log-interval", "7", "--eval-freq", "9", "-f", "other"])
+    found = [(each.show_progress, each.log_interval, each.eval_freq, each.log_folder) for each in untrained]
+    assert found == [(True, 100, 5000, "logs"), (True, -1, 5000, "logs"), (True, 7, 9, "other")]
+
+
+def test_the_score_is_that_of_other_episodes(untrained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of the policy as the zoo evaluates it, which on Atari and MiniGrid is stochastic."""
+    seeds, ways = [], []
+    make = utils.create_test_env
+
+    def create_test_env(*args: Any, **kwargs: Any) -> Any:
+        seeds.append(kwargs["seed"])
+        return make(*args, **kwargs)
+
+    def evaluate(model: Any, env: Any, episodes: int, deterministic: bool) -> tuple[float, float]:
+        ways.append(deterministic)
+        return 0.0, 0.0
+
+    monkeypatch.setattr(utils, "create_test_env", create_test_env)
+    monkeypatch.setattr(train, "evaluate_policy", evaluate)
+    zoo.main(["train", "--env", ENV, "--seed", "3"])
+    monkeypatch.setattr(ExperimentManager, "is_minigrid", staticmethod(lambda env_id: True))
+    zoo.main(["train", "--env", ENV, "--seed", "3"])
+    assert seeds == [10_003] * 2
+    assert ways == [True, False]
+
+
+def test_evaluations_may_have_arguments_of_their_own(untrained: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo.main(["train", "--env", "Pendulum-v1", "--env-kwargs", "g:9.0", "--eval-env-kwargs", "g:5.0"])
+    (manager,) = untrained
+    assert (manager.env_kwargs, manager.eval_env_kwargs) == ({"g": 9.0}, {"g": 5.0})
+
+
+def test_schedules_of_other_algorithms_are_the_zoos(untrained: list[Any]) -> None:
+    zoo.main(["train", "--env", ENV, "--algo", "ppo"])
+    (manager,) = untrained
+    assert manager._hyperparams["learning_rate"](0.5) == pytest.approx(0.0005)
+
+
+def test_what_is_played_has_no_replay_buffer(here: Path) -> None:
+    zoo.main(["enjoy", "--env", ENV, "--no-render", "-n", "10"])
+    assert ALGOS["softac"] is zoo.PlayedSoftAC
 
 
 def test_other_algorithms_are_the_zoos_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,6 +666,10 @@ def test_other_algorithms_are_the_zoos_own(tmp_path: Path, monkeypatch: pytest.M
 
 
 MISSING = {
+    "train --track": "wandb",
+    "train -optimize": "optuna",
+    "train -opt": "pandas",
+    "train --tensorboard-log curves": "tensorboard",
     "enjoy": "requests",
     "record_video": "moviepy",
     "benchmark": "pandas",
@@ -474,6 +677,7 @@ MISSING = {
     "all_plots": "scipy",
     "plot_from_file": "rliable",
     "push_to_hub": "huggingface_hub",
+    "load_from_hub": "requests",
 }
 
 
@@ -486,14 +690,15 @@ importlib.util.find_spec = lambda name, *a: None if name == module else find(nam
 from sac_ext import zoo
 for command, module in {MISSING}.items():
     try:
-        zoo.main([command])
+        zoo.main(command.split())
     except SystemExit as stopped:
         print(stopped, file=sys.stderr)
 """
     result = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True
     )
-    lines = [f'{name} is not installed. This command needs: pip install "sac-ext[zoo]"' for name in MISSING.values()]
+    extras = [(name, "wandb" if name == "wandb" else "zoo") for name in MISSING.values()]
+    lines = [f'{name} is not installed. This command needs: pip install "sac-ext[{extra}]"' for name, extra in extras]
     assert result.stderr.strip().splitlines() == lines
 
 

@@ -77,15 +77,26 @@ def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(arguments.get(key), str):
             arguments[key] = evaluated(key, arguments[key])
     if isinstance(arguments.get("replay_buffer_class"), str):
-        from rl_zoo3.utils import get_class_by_name
-
-        name = arguments["replay_buffer_class"]
-        arguments["replay_buffer_class"] = (
-            get_class_by_name(name) if "." in name else evaluated("replay_buffer_class", name)
-        )
+        arguments["replay_buffer_class"] = replay_buffer_class(arguments["replay_buffer_class"])
     if isinstance(arguments.get("train_freq"), list):  # such as [1, episode]
         arguments["train_freq"] = tuple(arguments["train_freq"])
     return {"policy": "MlpPolicy"} | arguments
+
+
+def replay_buffer_class(name: str) -> Any:
+    """
+    :param name: as an entry has it: ``HerReplayBuffer``, or with its module, ``sac_ext.DeviceReplayBuffer``
+    :return: the class
+    :raises ValueError: if there is no such class
+    """
+    if "." not in name:
+        return evaluated("replay_buffer_class", name)
+    from rl_zoo3.utils import get_class_by_name
+
+    try:
+        return get_class_by_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"replay_buffer_class: there is no {name!r} ({error})") from error
 
 
 def evaluated(key: str, text: str) -> Any:

@@ -1,33 +1,51 @@
 """``softac-zoo``: the commands."""
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import gymnasium as gym
 
 from sac_ext.soft_ac import SoftAC
-from sac_ext.zoo import environments, hub, play, runs
+from sac_ext.zoo import environments, hub, play
+from sac_ext.zoo.options import environments_of, values_of, without
 from sac_ext.zoo.registration import PlayedSoftAC, register
 from sac_ext.zoo.train import train
 
-COMMANDS: dict[str, tuple[Callable[[list[str]], None], type[SoftAC]]] = {
-    "train": (train, SoftAC),
-    "enjoy": (play.enjoy, PlayedSoftAC),
-    "record_video": (play.record_video, PlayedSoftAC),
-    "benchmark": (play.benchmark, PlayedSoftAC),
-    "plot_train": (play.plot_train, PlayedSoftAC),
-    "all_plots": (play.all_plots, PlayedSoftAC),
-    "plot_from_file": (play.plot_from_file, PlayedSoftAC),
-    "push_to_hub": (hub.push_to_hub, SoftAC),
-    "load_from_hub": (hub.load_from_hub, PlayedSoftAC),
+
+@dataclass(frozen=True)
+class Command:
+    """
+    :param run: the command, by its options
+    :param algorithm: that stands for SoftAC in it
+    :param makes_env: whether it makes the environment it is given
+    :param imports: whether it takes ``--gym-packages`` itself
+    """
+
+    run: Callable[[list[str]], None]
+    algorithm: type[SoftAC] = PlayedSoftAC
+    makes_env: bool = False
+    imports: bool = False
+
+
+COMMANDS = {
+    "train": Command(train, SoftAC, makes_env=True, imports=True),
+    "enjoy": Command(play.enjoy, makes_env=True, imports=True),
+    "record_video": Command(play.record_video, makes_env=True),
+    "benchmark": Command(play.benchmark, imports=True),
+    "plot_train": Command(play.plot_train),
+    "all_plots": Command(play.all_plots),
+    "plot_from_file": Command(play.plot_from_file),
+    "push_to_hub": Command(hub.push_to_hub, SoftAC, makes_env=True),
+    "load_from_hub": Command(hub.load_from_hub),
 }
-PLAY = ("train", "enjoy", "record_video", "push_to_hub")
-"""Those that make the environment they are given."""
-OF_TRAINED = ("enjoy", "record_video", "plot_train", "all_plots", "push_to_hub")
-"""Those that need something trained in it."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """
     :param argv: command and its options; those of the process by default
+    :raises SystemExit: in one line, for what is missing, and for arguments that SoftAC refuses
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     usage = f"usage: softac-zoo {{{','.join(COMMANDS)}}} [options of rl_zoo3's command]"
@@ -36,15 +54,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     if not arguments or arguments[0] not in COMMANDS:
         raise SystemExit(f"unknown command {arguments[0]!r}\n{usage}" if arguments else usage)
-    command, algorithm = COMMANDS[arguments[0]]
-    asked_for = environments.named_in(arguments[1:])
+    command, options = COMMANDS[arguments[0]], arguments[1:]
+    asked_for, packages = environments_of(options), values_of(options, "--gym-packages")
     try:
-        register(algorithm, asked_for)
+        register(command.algorithm, asked_for)
     except ImportError as error:
         raise SystemExit(str(error)) from error
-    if arguments[0] in PLAY and not environments.others_are_registered(arguments[1:]):
+    environments.import_packages(packages)
+    if command.makes_env:
         for name in asked_for:
             environments.check(name)
-    if arguments[0] in OF_TRAINED:
-        runs.check(arguments[1:], asked_for)
-    command(arguments[1:])
+    try:
+        command.run(options if command.imports else without(options, "--gym-packages"))
+    except gym.error.DependencyNotInstalled as error:
+        raise SystemExit(_in_one_line(error)) from error
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        raise SystemExit(_in_one_line(error)) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """:return: whether this package raised it, whose messages say all; errors of others keep their traceback"""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("sac_ext.")
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pprint import pformat
 from typing import Any
 
-from sac_ext.zoo import masks
+from sac_ext.zoo import masks, runs
 from sac_ext.zoo.running import ALGO, needs, run_script
 from sac_ext.zoo.runs import LOG_FOLDER
 
@@ -53,6 +53,7 @@ def push_to_hub(options: list[str]) -> None:
     :param options: command-line options of ``rl_zoo3.push_to_hub``
     """
     needs("zoo", "huggingface_hub", "requests", "moviepy")
+    runs.check_model(options)
     _name_what_was_renamed()
     from rl_zoo3 import push_to_hub as zoo_push
 

@@ -3,15 +3,15 @@
 import runpy
 import shutil
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from sac_ext.zoo import masks
-from sac_ext.zoo.running import ALGO, last_of, needs, options_of, run_function, run_script
-from sac_ext.zoo.runs import LOG_FOLDER, folder_names
+from sac_ext.zoo import masks, runs
+from sac_ext.zoo.options import on_the_command_line, value_of, values_of, with_folder_names, without
+from sac_ext.zoo.running import ALGO, needs, run_function, run_script, this_program
+from sac_ext.zoo.runs import LOG_FOLDER
 
 _OF_PLOTS = ("seaborn", "scipy", "pandas", "pytablewriter")
 
@@ -23,6 +23,7 @@ def enjoy(options: list[str]) -> None:
     :param options: command-line options of ``rl_zoo3.enjoy``
     """
     needs("zoo", "requests")
+    runs.check_model(options)
     from rl_zoo3 import enjoy as zoo_enjoy
 
     with masks.in_what_is_played(zoo_enjoy):
@@ -36,6 +37,7 @@ def record_video(options: list[str]) -> None:
     :param options: command-line options of ``rl_zoo3.record_video``
     """
     needs("zoo", "moviepy")
+    runs.check_model(options)
     from rl_zoo3 import record_video as zoo_record_video
 
     with masks.in_what_is_played(zoo_record_video):
@@ -56,14 +58,16 @@ def benchmark(options: list[str]) -> None:
 
     call, get_trained_models = subprocess.call, utils.get_trained_models
     options = ["--log-dir", LOG_FOLDER, "--benchmark-dir", f"{LOG_FOLDER}/benchmark", "--no-hub", *options]
-    benchmark_folder, log_folder = (Path(last_of(options, name)) for name in ("--benchmark-dir", "--log-dir"))
-    if not log_folder.is_dir():
-        raise SystemExit(f"there is no folder {log_folder} of trained models: train some, or name theirs by --log-dir")
+    benchmark_folder, log_folder = (Path(value_of(options, name)) for name in ("--benchmark-dir", "--log-dir"))
+    packages = values_of(options, "--gym-packages")
+    if not log_folder.is_dir() or not get_trained_models(str(log_folder)):
+        raise SystemExit(f"there are no trained models in {log_folder}: train some, or name their folder by --log-dir")
+    benchmark_folder.mkdir(parents=True, exist_ok=True)  # where the zoo writes its table, whatever could be scored
 
     def call_enjoy(command: Sequence[str], *args: Any, **kwargs: Any) -> int:
         if list(command[:2]) == ["python", "enjoy.py"]:
-            names = [getattr(word, "gym_id", word) for word in command[2:]]
-            command = [sys.executable, "-m", "sac_ext.zoo", "enjoy", *names]
+            words = [getattr(word, "gym_id", word) for word in command[2:]]  # of names with a slash, that one
+            command = [*this_program(), "enjoy", *words, *(["--gym-packages", *packages] if packages else [])]
         return call(command, *args, **kwargs)
 
     def trained_models(log_folder: str) -> dict[str, tuple[str, str]]:
@@ -78,7 +82,7 @@ def benchmark(options: list[str]) -> None:
         return found
 
     with (
-        options_of("benchmark", options),
+        on_the_command_line("benchmark", without(options, "--gym-packages")),
         patch.object(subprocess, "call", call_enjoy),
         patch.object(utils, "get_trained_models", trained_models),
     ):
@@ -92,9 +96,10 @@ def plot_train(options: list[str]) -> None:
     :param options: its command-line options
     """
     needs("zoo", *_OF_PLOTS)
+    runs.check_any(options)
     from rl_zoo3.plots import plot_train as zoo_plot_train
 
-    run_function("plot_train", zoo_plot_train, ["-f", LOG_FOLDER, *folder_names(options)])
+    run_function("plot_train", zoo_plot_train, ["-f", LOG_FOLDER, *with_folder_names(options)])
 
 
 def all_plots(options: list[str]) -> None:
@@ -104,9 +109,10 @@ def all_plots(options: list[str]) -> None:
     :param options: its command-line options
     """
     needs("zoo", *_OF_PLOTS)
+    runs.check_any(options)
     from rl_zoo3.plots import all_plots as zoo_all_plots
 
-    with options_of("all_plots", ["-a", ALGO, "-f", LOG_FOLDER, *folder_names(options)]):
+    with on_the_command_line("all_plots", ["-a", ALGO, "-f", LOG_FOLDER, *with_folder_names(options)]):
         zoo_all_plots()
 
 
@@ -117,7 +123,10 @@ def plot_from_file(options: list[str]) -> None:
     :param options: its command-line options
     """
     needs("zoo", *_OF_PLOTS, "rliable")
+    file = value_of(options, "-i", "--input")
+    if file and not Path(file).is_file():
+        raise SystemExit(f"-i {file}: there is no such file, which softac-zoo all_plots -o writes")
     from rl_zoo3.plots import plot_from_file as zoo_plot_from_file
 
-    with options_of("plot_from_file", options):
+    with on_the_command_line("plot_from_file", options):
         zoo_plot_from_file()

@@ -1,43 +1,19 @@
 """Running the zoo's own commands with other options, and with some of their functions replaced."""
 
-import argparse
 import ast
-import contextlib
 import importlib.util
 import inspect
+import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeGuard
 
+from sac_ext.zoo.options import on_the_command_line
+
 ALGO = "softac"
 """What SoftAC is called in the zoo's tables."""
-
-
-@contextlib.contextmanager
-def options_of(command: str, options: list[str]) -> Iterator[None]:
-    """
-    The zoo's commands read ``sys.argv``; of an option given twice, the last counts.
-
-    :param command: for messages
-    :param options: on the command line
-    """
-    before, sys.argv = sys.argv, [f"softac-zoo {command}", *options]
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-def last_of(options: Sequence[str], *names: str) -> str:
-    """
-    :param options: on the command line
-    :param names: of one option
-    :return: its value, as the zoo's own parser finds it, or "" where it is not given
-    """
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(*names, dest="value", default="")
-    return str(parser.parse_known_args(options)[0].value)
 
 
 def run_function(command: str, function: Callable[[], None], options: list[str]) -> None:
@@ -46,7 +22,7 @@ def run_function(command: str, function: Callable[[], None], options: list[str])
     :param function: of the zoo
     :param options: on the command line; ``--algo`` is ours unless they say otherwise
     """
-    with options_of(command, ["--algo", ALGO, *options]):
+    with on_the_command_line(command, ["--algo", ALGO, *options]):
         function()
 
 
@@ -66,7 +42,7 @@ def run_script(command: str, module: ModuleType, options: list[str], **replaced:
     code = compile(ast.Module(blocks[0].body, []), str(module.__file__), "exec")
     vars(module).update(replaced)
     try:
-        with options_of(command, ["--algo", ALGO, *options]):
+        with on_the_command_line(command, ["--algo", ALGO, *options]):
             exec(code, dict(vars(module)))
     finally:
         vars(module).update(original)
@@ -74,6 +50,12 @@ def run_script(command: str, module: ModuleType, options: list[str], **replaced:
 
 def _is_main_block(node: ast.stmt) -> TypeGuard[ast.If]:
     return isinstance(node, ast.If) and "__main__" in ast.dump(node.test)
+
+
+def this_program() -> list[str]:
+    """:return: what starts ``softac-zoo`` with this Python; ``-m`` in a checkout would take the one that lies there"""
+    script = shutil.which("softac-zoo", path=os.path.dirname(sys.executable))
+    return [sys.executable, "-m", "sac_ext.zoo"] if script is None else [script]
 
 
 def needs(extra: str, *modules: str) -> None:

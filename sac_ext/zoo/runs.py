@@ -1,39 +1,78 @@
 """The folders of what was trained."""
 
-import argparse
-from collections.abc import Iterable, Sequence
+import contextlib
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from sac_ext.zoo.environments import named_in
+from sac_ext.zoo.options import environments_of, is_given, value_of, values_of, with_folder_names
 from sac_ext.zoo.running import ALGO
 
 LOG_FOLDER = "logs"
+_DEFAULT_ENV = "CartPole-v1"
+"""The zoo's."""
+_SHOWN = 5
+"""Of the models that there are, in a message."""
 
 
-def folder_names(options: Sequence[str]) -> list[str]:
-    """:return: options with environments as the zoo names their folders, ``MinAtar-Breakout-v1``"""
-    names = named_in(options)
-    return [option.replace("/", "-") if option.removeprefix("--env=") in names else option for option in options]
-
-
-def check(options: Sequence[str], env_ids: Iterable[str]) -> None:
+def check_any(options: Sequence[str]) -> None:
     """
-    :param options: of a command that needs something trained
-    :param env_ids: that they name
-    :raises SystemExit: in one line, if nothing was trained in an environment
+    :param options: of a command that plots what was trained; they name environments, or parts of their names
+    :raises SystemExit: in one line, if they name none, or one in which nothing was trained
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-f", "--folder", "--exp-folder", "--exp-folders", dest="folders", nargs="+")
-    parser.add_argument("-a", "--algo", "--algos", dest="algos", nargs="+")
-    parser.add_argument("--exp-id")
-    given = parser.parse_known_args(options)[0]
-    if given.exp_id is not None:
-        return  # whose folders have other names
-    folders = [Path(folder, algo.lower()) for folder in given.folders or [LOG_FOLDER] for algo in given.algos or [ALGO]]
+    if is_given(options, "-h", "--help"):
+        return
+    env_ids = environments_of(options)
+    if not env_ids:
+        raise SystemExit("which environments? Name some of those that were trained in, such as -e CartPole-v1")
+    folders = values_of(options, "-f", "--exp-folder", "--exp-folders") or [LOG_FOLDER]
+    algos = values_of(options, "-a", "--algo", "--algos") or [ALGO]
+    places = [Path(folder, algo.lower()) for folder in folders for algo in algos]
     for env_id in env_ids:
-        (_, name) = folder_names(["--env", env_id])
-        if not any(path.is_dir() for folder in folders for path in folder.glob(f"{name}_*")):
-            raise SystemExit(
-                f"nothing was trained in {env_id}, looking in {' and '.join(map(str, folders))}: train by "
-                f"softac-zoo train --env {env_id}, or name the folder of its logs by -f"
+        (_, name) = with_folder_names(["--env", env_id])
+        if not any(path.is_dir() for place in places for path in place.glob(f"*{name}*")):
+            raise SystemExit(_nothing_in(env_id, places))
+
+
+def check_model(options: Sequence[str]) -> None:
+    """
+    :param options: of a command that plays a model
+    :raises SystemExit: in one line, with the models that there are, if the one they ask for is not there
+    """
+    from huggingface_sb3 import EnvironmentName
+    from rl_zoo3.utils import get_model_path
+
+    folder = value_of(options, "-f", "--folder") or LOG_FOLDER
+    algo = value_of(options, "--algo") or ALGO
+    exp_id = value_of(options, "--exp-id") or "0"
+    if is_given(options, "-h", "--help") or "rl-trained-agents" in folder or not exp_id.removeprefix("-").isdigit():
+        return  # the zoo explains itself, downloads those agents, and refuses such an id
+    env_id = (environments_of(options) or [_DEFAULT_ENV])[-1]
+    name = EnvironmentName(env_id)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            get_model_path(
+                int(exp_id),
+                folder,
+                algo,
+                name,
+                load_best=is_given(options, "--load-best"),
+                load_checkpoint=value_of(options, "--load-checkpoint") or None,
+                load_last_checkpoint=is_given(options, "--load-last-checkpoint"),
             )
+    except (AssertionError, ValueError) as error:
+        place = Path(folder, algo)
+        files = [path for path in place.glob(f"{name}_*/*.zip") if path.parent.name.removeprefix(f"{name}_").isdigit()]
+        if not files:
+            raise SystemExit(_nothing_in(env_id, [place])) from error
+        newest = sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)[:_SHOWN]
+        raise SystemExit(
+            f"{error}. Choose by --exp-id, --load-best or --load-checkpoint from {', '.join(map(str, newest))}"
+        ) from error
+
+
+def _nothing_in(env_id: str, places: Sequence[Path]) -> str:
+    return (
+        f"nothing was trained in {env_id}, looking in {' and '.join(map(str, places))}: train by "
+        f"softac-zoo train --env {env_id}, or name the folder of its logs by -f"
+    )
