@@ -695,7 +695,12 @@ for command, module in {MISSING}.items():
         print(stopped, file=sys.stderr)
 """
     result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+        timeout=300,
     )
     extras = [(name, "wandb" if name == "wandb" else "zoo") for name in MISSING.values()]
     lines = [f'{name} is not installed. This command needs: pip install "sac-ext[{extra}]"' for name, extra in extras]
