@@ -1,5 +1,6 @@
 """What rl-baselines3-zoo does with a trained SoftAC, and its optimize mode, by our commands."""
 
+import gc
 import importlib.util
 import os
 import pickle
@@ -64,6 +65,13 @@ def figures_of_its_own() -> Iterator[None]:
     plt.close("all")
     yield
     plt.close("all")
+
+
+@pytest.fixture
+def leaves_environments_open() -> Iterator[None]:
+    """As an error in the middle of a command does: their files are closed before warnings are errors again."""
+    yield
+    gc.collect()
 
 
 def test_record_video(here: Path) -> None:
@@ -160,6 +168,7 @@ def test_models_that_are_not_there_are_said_in_one_line(
     assert "\n" not in str(stopped.value)
 
 
+@pytest.mark.usefixtures("leaves_environments_open")
 def test_a_training_that_failed_leaves_the_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     zoo.main(["train", "--env", ENV, "-n", "60", "-params", *FAST])
@@ -519,6 +528,12 @@ def test_a_missing_package_of_an_environment_is_one_line(
         environments.check(env)
 
 
+def test_strings_without_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^name 'CnnPolicy' is not defined, .* policy:\"'CnnPolicy'\"$"):
+        zoo.main(["train", "--env", ENV, "-params", "policy:CnnPolicy"])
+
+
 def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yml").write_text(f"{ENV}:\n  n_timesteps: 100\n  policy: MlpPolicy\n  lerning_starts: 10\n")
@@ -541,6 +556,7 @@ def test_a_typo_in_an_entry_names_the_nearest_key(tmp_path: Path, monkeypatch: p
         ("[1]", "my.yml has neither an entry"),
     ],
 )
+@pytest.mark.usefixtures("leaves_environments_open")
 def test_entries_that_cannot_work(entry: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.yml").write_text(f"{ENV}: {entry}")
@@ -591,6 +607,7 @@ def test_files_that_are_not_there(
     assert not list(tmp_path.glob("logs/softac/*/*.zip"))
 
 
+@pytest.mark.usefixtures("leaves_environments_open")
 def test_a_package_that_gymnasium_misses_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def make(*args: Any, **kwargs: Any) -> None:
         raise gym.error.DependencyNotInstalled("pygame is not installed,\nrun pip")
@@ -608,7 +625,7 @@ def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The zoo's managers, which do all but train."""
     monkeypatch.chdir(tmp_path)
     managers: list[Any] = []
-    monkeypatch.setattr(ExperimentManager, "learn", lambda self, model: managers.append(self))
+    monkeypatch.setattr(ExperimentManager, "learn", lambda self, model: (managers.append(self), model.env.close()))
     return managers
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -69,15 +70,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     except gym.error.DependencyNotInstalled as error:
         raise SystemExit(_in_one_line(error)) from error
     except ValueError as error:
-        if not _is_ours(error):
-            raise
+        if not str(_raised_in(error).f_globals.get("__name__", "")).startswith("sac_ext."):
+            raise  # of others, whose messages may not say all
         raise SystemExit(_in_one_line(error)) from error
+    except NameError as error:
+        if _raised_in(error).f_code.co_filename != "<string>":
+            raise
+        raise SystemExit(
+            f"{_in_one_line(error)}, in a value that is Python: write strings of -params and --env-kwargs in quotes, "
+            "policy:\"'CnnPolicy'\""
+        ) from error
 
 
-def _is_ours(error: Exception) -> bool:
-    """:return: whether this package raised it, whose messages say all; errors of others keep their traceback"""
+def _raised_in(error: Exception) -> types.FrameType:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).startswith("sac_ext.")
+    return frame
 
 
 def _in_one_line(error: Exception) -> str:
