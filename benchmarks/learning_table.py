@@ -52,7 +52,7 @@ def main() -> None:
             ahead = ""
             shared = [seed for seed in of_seeds if seed in scores.get("SoftAC", {})]
             if contender != "SoftAC" and shared:
-                ahead = f"{len(shared)} seeds only"
+                ahead = f"{len(shared)} seed{'s' * (len(shared) > 1)} only"
                 if len(shared) >= ENOUGH:
                     found = compare([scores["SoftAC"][seed] for seed in shared], [of_seeds[seed] for seed in shared])
                     ahead = f"{number(found.difference)} {between(found.interval)}: {found.verdict}"
