@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -143,11 +144,9 @@ gymnasium.register("Later-v0", "gymnasium.envs.classic_control:CartPoleEnv", max
 """
 
 
-@pytest.mark.parametrize("packages", [["--gym-packages", "later"], ["--gym-packages=later"]])
-def test_packages_may_register_environments(
-    packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also for commands whose own parsers in the zoo do not know of them."""
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """A package that registers an environment. To be called to forget that it did, as in a new process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)
@@ -157,16 +156,28 @@ def test_packages_may_register_environments(
         gym.registry.pop("Later-v0", None)
         sys.modules.pop("later", None)
 
+    yield forget
+    forget()
+
+
+def test_packages_may_register_environments(
+    later: Callable[[], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also for commands whose own parsers in the zoo do not know of them."""
+    packages = ["--gym-packages", "later"]
     zoo.main(["train", "--env", "Later-v0", "-n", "60", *packages, "-params", *FAST])
     watch = shlex.split(capsys.readouterr().out.split("Next:")[1].splitlines()[1], comments=True)
     commands = [[*watch[1:], "--no-render", "-n", "20"], ["record_video", "--env", "Later-v0", "-n", "20", *packages]]
     for command in commands:
-        forget()
+        later()
         zoo.main(command)
-    forget()
+    later()
     zoo.main(["benchmark", "-n", "30", "--num-threads", "1", *packages])
     assert "Later-v0" in (tmp_path / "benchmark.md").read_text()
-    forget()
+
+
+def test_packages_with_an_equals_sign(later: Callable[[], None]) -> None:
+    zoo.main(["train", "--env", "Later-v0", "-n", "60", "--gym-packages=later", "-params", *FAST])
 
 
 NO_COMMAND_HAS_IMPORTED = """
