@@ -12,6 +12,7 @@ from sac_ext.soft_ac import SoftAC
 from sac_ext.zoo import environments, hub, play
 from sac_ext.zoo.options import environments_of, values_of, without
 from sac_ext.zoo.registration import PlayedSoftAC, register
+from sac_ext.zoo.running import in_one_line
 from sac_ext.zoo.train import train
 
 
@@ -68,16 +69,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         command.run(options if command.imports else without(options, "--gym-packages"))
     except gym.error.DependencyNotInstalled as error:
-        raise SystemExit(_in_one_line(error)) from error
+        raise SystemExit(in_one_line(error)) from error
     except ValueError as error:
         if not str(_raised_in(error).f_globals.get("__name__", "")).startswith("sac_ext."):
             raise  # of others, whose messages may not say all
-        raise SystemExit(_in_one_line(error)) from error
+        raise SystemExit(in_one_line(error)) from error
     except NameError as error:
         if _raised_in(error).f_code.co_filename != "<string>":
             raise
         raise SystemExit(
-            f"{_in_one_line(error)}, in a value that is Python: write strings of -params and --env-kwargs in quotes, "
+            f"{in_one_line(error)}, in a value that is Python: write strings of -params and --env-kwargs in quotes, "
             "policy:\"'CnnPolicy'\""
         ) from error
 
@@ -85,7 +86,3 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _raised_in(error: Exception) -> types.FrameType:
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

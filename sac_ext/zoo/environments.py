@@ -11,14 +11,14 @@ import gymnasium as gym
 from sac_ext.zoo.running import needs
 
 _OF_ROBOTICS = "Fetch|HandReach|HandManipulate|AdroitHand|PointMaze|AntMaze|FrankaKitchen"
-# By what names of environments look like, where packages register them
+# What names of environments look like, by the packages that register them
 _REGISTERED_BY = {
     r"MinAtar/": ["minatar"],
     r"ALE/|.*NoFrameskip-v\d": ["ale_py"],
     _OF_ROBOTICS: ["gymnasium_robotics", "mujoco"],
 }
-# By what entry points of gymnasium's own look like
-_NEEDED_BY = {r"gymnasium\.envs\.box2d": ["Box2D"], r"gymnasium\.envs\.mujoco": ["mujoco"]}
+# What entry points look like, by the packages that they need
+_NEEDED_BY = {r"gymnasium\.envs\.box2d": ["Box2D"], r"gymnasium\.envs\.mujoco|gymnasium_robotics": ["mujoco"]}
 
 
 def register(asked_for: Iterable[str] = ()) -> None:
@@ -64,8 +64,6 @@ def check(name: str) -> None:
     for pattern, modules in packages.items():
         if re.match(pattern, where):
             needs("envs", *modules)
-    if re.match(_OF_ROBOTICS, name):
-        needs("envs", "mujoco")
     if known is None:
         close = difflib.get_close_matches(name, gym.registry, n=1)
         hint = f"did you mean {close[0]}?" if close else "name the package that registers it by --gym-packages"

@@ -8,7 +8,8 @@ from pprint import pformat
 from typing import Any
 
 from sac_ext.zoo import masks, runs
-from sac_ext.zoo.running import ALGO, needs, run_script
+from sac_ext.zoo.options import wants_help
+from sac_ext.zoo.running import ALGO, in_one_line, needs, run_script
 from sac_ext.zoo.runs import LOG_FOLDER
 
 _OF_THE_HUB = ("huggingface_hub", "requests", "httpx", "httpx2")
@@ -75,7 +76,14 @@ def load_from_hub(options: list[str]) -> None:
     :param options: command-line options of ``rl_zoo3.load_from_hub``
     """
     needs("zoo", "huggingface_hub", "requests")
-    if os.environ.get("TRUST_REMOTE_CODE", "").lower() not in ("y", "yes", "t", "true", "on", "1"):
+    if not wants_help(options) and os.environ.get("TRUST_REMOTE_CODE", "").lower() not in (
+        "y",
+        "yes",
+        "t",
+        "true",
+        "on",
+        "1",
+    ):
         raise SystemExit(
             "A model of the hub is a pickle, and loading it runs what is in it. If you trust whose it is, set the "
             "environment variable TRUST_REMOTE_CODE=True"
@@ -127,7 +135,7 @@ def _errors_of_the_hub_in_one_line() -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in _OF_THE_HUB:
             raise
-        raise SystemExit(f"The Hugging Face hub: {' '.join(str(error).split())}") from error
+        raise SystemExit(f"The Hugging Face hub: {in_one_line(error)}") from error
 
 
 def _name_what_was_renamed() -> None:

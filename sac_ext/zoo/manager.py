@@ -15,7 +15,7 @@ from rl_zoo3.exp_manager import ExperimentManager
 from sac_ext.arguments import number_between
 from sac_ext.soft_ac import SoftAC
 from sac_ext.tuning.entries import ZOO_KEYS, load_entry, our_config, replay_buffer_class
-from sac_ext.zoo.running import ALGO, needs
+from sac_ext.zoo.running import ALGO, in_one_line, needs
 
 EPISODES_PER_TABLE = 100
 """On the screen. Where curves are written, these have SB3's interval, and tables too."""
@@ -71,7 +71,7 @@ class Manager(ExperimentManager):  # type: ignore[misc]
                 load_entry(Path(self.config), self.env_name.gym_id)
             entry, saved = super().read_hyperparameters()
         except Exception as error:  # whatever a configuration in Python does
-            raise SystemExit(f"{self.config}: {_in_one_line(error)}") from error
+            raise SystemExit(f"{self.config}: {_named(error)}") from error
         if self.n_timesteps > 0:
             entry.setdefault("n_timesteps", self.n_timesteps)
         try:
@@ -89,9 +89,8 @@ class Manager(ExperimentManager):  # type: ignore[misc]
         try:
             return super().load_trial(storage, study_name, trial_id, convert)
         except Exception as error:
-            what = "its best trial" if trial_id is None else f"trial {trial_id}"
             raise SystemExit(
-                f"--study-name {study_name} in --storage {storage}: cannot load {what}: {_in_one_line(error)}"
+                f"--study-name {study_name} in --storage {storage}: cannot load trial {trial_id}: {_named(error)}"
             ) from error
 
     def _preprocess_schedules(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +155,6 @@ def check_entry(entry: Mapping[str, Any]) -> None:
         )
 
 
-def _in_one_line(error: Exception) -> str:
-    message = " ".join(str(error).split())
-    return message if type(error) is ValueError else f"{type(error).__name__}: {message}"
+def _named(error: Exception) -> str:
+    """:return: in one line; a ValueError's message says all, others need their type"""
+    return in_one_line(error) if type(error) is ValueError else f"{type(error).__name__}: {in_one_line(error)}"

@@ -33,6 +33,11 @@ def is_given(options: Sequence[str], *names: str) -> bool:
     return bool(_parse(options, names, action="store_true")[0])
 
 
+def wants_help(options: Sequence[str]) -> bool:
+    """:return: whether the zoo's command would only print its options"""
+    return is_given(options, "-h", "--help")
+
+
 def without(options: Sequence[str], *names: str) -> list[str]:
     """
     :param options: on the command line

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from sac_ext.zoo import masks, runs
-from sac_ext.zoo.options import on_the_command_line, value_of, values_of, with_folder_names, without
+from sac_ext.zoo.options import on_the_command_line, value_of, values_of, wants_help, with_folder_names, without
 from sac_ext.zoo.running import ALGO, needs, run_function, run_script, this_program
 from sac_ext.zoo.runs import LOG_FOLDER
 
@@ -60,9 +60,10 @@ def benchmark(options: list[str]) -> None:
     options = ["--log-dir", LOG_FOLDER, "--benchmark-dir", f"{LOG_FOLDER}/benchmark", "--no-hub", *options]
     benchmark_folder, log_folder = (Path(value_of(options, name)) for name in ("--benchmark-dir", "--log-dir"))
     packages = values_of(options, "--gym-packages")
-    if not log_folder.is_dir() or not get_trained_models(str(log_folder)):
+    if not wants_help(options) and not (log_folder.is_dir() and get_trained_models(str(log_folder))):
         raise SystemExit(f"there are no trained models in {log_folder}: train some, or name their folder by --log-dir")
-    benchmark_folder.mkdir(parents=True, exist_ok=True)  # where the zoo writes its table, whatever could be scored
+    if not wants_help(options):
+        benchmark_folder.mkdir(parents=True, exist_ok=True)  # where the zoo writes its table, whatever could be scored
 
     def call_enjoy(command: Sequence[str], *args: Any, **kwargs: Any) -> int:
         if list(command[:2]) == ["python", "enjoy.py"]:

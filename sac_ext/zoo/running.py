@@ -58,6 +58,11 @@ def this_program() -> list[str]:
     return [sys.executable, "-m", "sac_ext.zoo"] if script is None else [script]
 
 
+def in_one_line(error: Exception) -> str:
+    """:return: its message"""
+    return " ".join(str(error).split())
+
+
 def needs(extra: str, *modules: str) -> None:
     """
     :param extra: of this package that brings them

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from sac_ext.zoo.options import environments_of, is_given, value_of, values_of, with_folder_names
+from sac_ext.zoo.options import environments_of, is_given, value_of, values_of, wants_help, with_folder_names
 from sac_ext.zoo.running import ALGO
 
 LOG_FOLDER = "logs"
@@ -20,7 +20,7 @@ def check_any(options: Sequence[str]) -> None:
     :param options: of a command that plots what was trained; they name environments, or parts of their names
     :raises SystemExit: in one line, if they name none, or one in which nothing was trained
     """
-    if is_given(options, "-h", "--help"):
+    if wants_help(options):
         return
     env_ids = environments_of(options)
     if not env_ids:
@@ -45,7 +45,7 @@ def check_model(options: Sequence[str]) -> None:
     folder = value_of(options, "-f", "--folder") or LOG_FOLDER
     algo = value_of(options, "--algo") or ALGO
     exp_id = value_of(options, "--exp-id") or "0"
-    if is_given(options, "-h", "--help") or "rl-trained-agents" in folder or not exp_id.removeprefix("-").isdigit():
+    if wants_help(options) or "rl-trained-agents" in folder or not exp_id.removeprefix("-").isdigit():
         return  # the zoo explains itself, downloads those agents, and refuses such an id
     env_id = (environments_of(options) or [_DEFAULT_ENV])[-1]
     name = EnvironmentName(env_id)
