@@ -11,10 +11,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from sb3_contrib.common.maskable import evaluation as maskable_evaluation
 from sb3_contrib.common.maskable.callbacks import MaskableEvalCallback
 from sb3_contrib.common.maskable.utils import EXPECTED_METHOD_NAME, get_action_masks, is_masking_supported
-from stable_baselines3.common import evaluation
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, EventCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
@@ -66,18 +64,6 @@ def are_supported(env: Any) -> bool:
 def are_taken(model: Any, env: Any) -> bool:
     """:return: whether a model takes masks, and an environment has them"""
     return bool(getattr(getattr(model, "head", None), "mask_sizes", ())) and are_supported(env)
-
-
-def evaluate_policy(model: Any, env: Any, *args: Any, **kwargs: Any) -> Any:
-    """
-    :param model: to evaluate
-    :param env: to evaluate it in, which is asked for its masks where the model takes them
-    :param args: of SB3's function of this name
-    :param kwargs: of SB3's function of this name
-    :return: what SB3's function does
-    """
-    module = maskable_evaluation if are_taken(model, env) else evaluation
-    return module.evaluate_policy(model, env, *args, **kwargs)
 
 
 EVALUATED_WITHOUT = "EvalCallback evaluates without action masks"

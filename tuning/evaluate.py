@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sac_ext import SoftAC
-from sac_ext.action_masks import evaluate_policy
+from sac_ext.evaluation import evaluate_policy
 
 from .entries import is_atari
 from .environments import EnvironmentSpec

@@ -11,13 +11,14 @@ from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3.common import callbacks
 
 from sac_ext import action_masks as masking
+from sac_ext.evaluation import evaluate_policy
 from sac_ext.soft_ac import SoftAC
 
 
 @contextlib.contextmanager
 def in_evaluations() -> Iterator[None]:
     """Evaluation callbacks ask for masks."""
-    with patch.object(callbacks, "evaluate_policy", masking.evaluate_policy), warnings.catch_warnings():
+    with patch.object(callbacks, "evaluate_policy", evaluate_policy), warnings.catch_warnings():
         warnings.filterwarnings("ignore", masking.EVALUATED_WITHOUT)
         yield
 

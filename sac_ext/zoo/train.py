@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
-from sac_ext.action_masks import evaluate_policy
+from sac_ext.evaluation import evaluate_policy
 from sac_ext.zoo import masks
 from sac_ext.zoo.options import is_given, value_of, values_of
 from sac_ext.zoo.registration import PlayedSoftAC
