@@ -141,7 +141,7 @@ WITH_OUR_ENTRY: dict[str, dict[str, Any]] = {
     "SoftAC": {},
     "SAC": {},
     "SoftAC without entropy": {"ent_coef": 0.0, "policy_delay": 2},
-    # entries that there were before, and a constant target
+    # options of an entry, each or several changed
     "SoftAC, constant target": _CONSTANT,
     "SoftAC, 64-64": _SMALL,
     "SoftAC, 64-64, constant target": _SMALL | _CONSTANT,

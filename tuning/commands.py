@@ -136,10 +136,8 @@ def run_best(options: argparse.Namespace) -> int:
     temporary.replace(path)
     arguments_of(load_entry(path, settings.env.name))
     module = settings.env.env_id.rpartition(":")[0]
-    options_of_env = f" --gym-packages {module}" if module else ""
-    if settings.env.env_kwargs:  # which the zoo's evaluations do not take from the entry
-        options_of_env += " --env-kwargs " + " ".join(f"{k}:{v!r}" for k, v in settings.env.env_kwargs.items())
-    print(f"Wrote {path}. Train with it: softac-zoo train --env {settings.env.name} --conf-file {path}{options_of_env}")
+    packages = f" --gym-packages {module}" if module else ""
+    print(f"Wrote {path}. Train with it: softac-zoo train --env {settings.env.name} --conf-file {path}{packages}")
     return 0
 
 

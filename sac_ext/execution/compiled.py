@@ -20,7 +20,7 @@ RECOMPILE_LIMIT = 16
 
 class Compiled(Graphable):
     """
-    Both losses, their gradients, Adam and the target networks in one graph: compiling the losses alone gains nothing,
+    The losses, their gradients, Adam and the target networks in one graph: compiling the losses alone gains nothing,
     since most of the overhead is between them. The first step takes seconds, in a new process fewer, as torch keeps
     what it compiled on disk. Another batch size, or another value of ``tau``, ``gamma`` and the like, compiles again.
     Discrete and MultiDiscrete observations cannot be compiled: SB3's code for them is not traceable.
