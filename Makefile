@@ -1,4 +1,4 @@
-# Thin names for the commands people type. Everything runs in a virtual environment of its own.
+# Short names for the usual commands. Everything runs in a virtual environment of its own.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,16 +10,16 @@ ARGS ?=
 train: $(VENV)/installed  ## train and evaluate: make train ENV=Pendulum-v1 ARGS="--seed 1"
 	$(BIN)/python -m sac_ext.zoo train --env $(ENV) --num-threads 1 $(ARGS)
 
-enjoy: $(VENV)/installed  ## play the last training of ENV: make enjoy ENV=Pendulum-v1 ARGS=--no-render
+enjoy: $(VENV)/installed  ## play the policy that was last trained on ENV: make enjoy ENV=Pendulum-v1 ARGS=--no-render
 	$(BIN)/python -m sac_ext.zoo enjoy --env $(ENV) --num-threads 1 $(ARGS)
 
 test: $(VENV)/installed  ## the quick suite
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
-test-all: $(VENV)/installed  ## with the tests that train for minutes
+test-all: $(VENV)/installed  ## also the tests that train for minutes
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: $(VENV)/installed  ## formatting, lint, types
+check: $(VENV)/installed  ## formatting, linter, type checker
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

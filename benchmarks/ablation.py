@@ -1,12 +1,13 @@
 """
-Which defaults make SoftAC learn on discrete actions? One option is changed at a time, on three environments.
+Which defaults make SoftAC learn on discrete actions? Variants of one set of options, most of which change a single
+option, on three environments.
 
     python benchmarks/ablation.py --round second --worker 0/2 &
     python benchmarks/ablation.py --round second --worker 1/2
 
-Runs that the results have already, with the same options, are skipped, so an interrupted one goes on by the same
-command. All share the hyperparameters below, and small networks. The first two rounds are short and find out what is
-worth the ten seeds of the last one. Table: ``python benchmarks/ablation_table.py --round second``.
+Runs that are already in the results with the same options are skipped, so the same command goes on after an
+interruption. All runs are short, and share the hyperparameters below and small networks. The first two rounds find out
+what is worth the ten seeds of the last one. Table: ``python benchmarks/ablation_table.py --round second``.
 """
 
 import argparse
@@ -32,9 +33,9 @@ RATES = {"CartPole-v1": "lin_2e-3", "Acrobot-v1": "lin_1e-3", "LunarLander-v3": 
 class Round:
     steps: dict[str, int]
     lunar_lander: dict[str, Any]
-    """What its entry had, or has, that the others' have not."""
+    """Options that LunarLander's entry had, or has, and the other entries have not."""
     centre: dict[str, Any]
-    """What each variant differs from in what it names."""
+    """Options that all variants share, apart from what each changes."""
     variants: dict[str, dict[str, Any]]
     seeds: range
 
@@ -53,7 +54,7 @@ PAPER: dict[str, Any] = {
 }
 SHORT = {"CartPole-v1": 30_000, "Acrobot-v1": 30_000, "LunarLander-v3": 80_000}
 ROUNDS = {
-    # around a target of a fifth
+    # variants around a target of a fifth of the maximum entropy
     "first": Round(
         steps=SHORT,
         lunar_lander={"n_steps": 3},
@@ -71,7 +72,7 @@ ROUNDS = {
         },
         seeds=range(2),
     ),
-    # around what it led to, without what failed in it by far
+    # variants around the result of the first round, without those that failed in it by far
     "second": Round(
         steps=SHORT,
         lunar_lander={"exploration_eps": 0.1},
@@ -89,7 +90,7 @@ ROUNDS = {
         },
         seeds=range(2),
     ),
-    # the four best of the second
+    # the four best of the second round
     "final": Round(
         steps=SHORT,
         lunar_lander={"exploration_eps": 0.1},
@@ -109,7 +110,7 @@ NETWORKS = {"net_arch": [64, 64]}
 
 
 def options_of(round_: Round, env: str, variant: str) -> dict[str, Any]:
-    """:return: arguments of SoftAC, and of its networks, at whose rate alpha learns where nothing else is said"""
+    """:return: arguments of SoftAC and its networks; alpha has their learning rate unless a variant says otherwise"""
     rates = {"learning_rate": RATES[env], "ent_coef_learning_rate": RATES[env]}
     options = SHARED | rates | round_.centre | round_.variants[variant] | NETWORKS
     return options | round_.lunar_lander if env == "LunarLander-v3" else options
@@ -119,7 +120,7 @@ EPISODES = 50
 
 
 def job(round_: Round, env: str, variant: str, seed: int, episodes: int = EPISODES) -> dict[str, Any]:
-    """:return: what a result is of"""
+    """:return: what identifies a result"""
     options = options_of(round_, env, variant)
     found = {"env": env, "variant": variant, "seed": seed, "steps": round_.steps[env]}
     return found | {"options": options, "episodes": episodes}

@@ -3,8 +3,8 @@ The table of benchmarks/ablation.py, as Markdown: python benchmarks/ablation_tab
 
 Interquartile means of each run's deterministic episodes, averaged over seeds; intervals are 95 % bootstrap percentile
 intervals over seeds, stratified by environment for the normalised score. That is 0 for what random actions reach, 1 for
-what counts as solved, and at most 1. The last column is how far its mean over the environments is from the one of the
-round's first variant, with the interval of this difference. Intervals of two seeds mean little.
+what counts as solved, clipped to this range. The last column but one is how far its mean over the environments is from
+that of the first variant of the round, with the interval of this difference. Intervals of two seeds mean little.
 """
 
 import argparse
@@ -26,9 +26,9 @@ def normalised(env: str, scores: np.ndarray) -> np.ndarray:
 
 def interval(samples: list[np.ndarray], others: Sequence[np.ndarray] = ()) -> tuple[float, float] | None:
     """
-    :param samples: of each environment
+    :param samples: scores in each environment
     :param others: the same of another variant, or nothing
-    :return: of the mean of the samples' means, less that of the others'; None where a sample has one value
+    :return: interval of the mean of the samples' means, minus that of the others; None if a sample has one value
     """
     parts = [*samples, *others]
     if min(map(len, parts)) < 2:

@@ -1,5 +1,5 @@
 """
-How fast and how big is DeviceReplayBuffer beside SB3's and TorchRL's buffers? python benchmarks/buffer.py
+How fast and how big is DeviceReplayBuffer, compared with SB3's and TorchRL's? python benchmarks/buffer.py
 
 Vectors (17 numbers), dicts (a vector and a 36x36x1 image) and stacks of frames (4x84x84) of 1, 16 and 256 environments,
 in buffers that are full:
@@ -9,9 +9,9 @@ in buffers that are full:
 - sample_many: a list of 32 such batches, per batch
 - batches: the same, but no batch is kept when the next one is made
 
-SB3 makes 32 batches by 32 calls; where TorchRL has several ways, the results name its fastest one, which counts.
+SB3 makes 32 batches by 32 calls; where TorchRL has several ways, the fastest one counts, and the results name it.
 Contenders take turns of a tenth of a second on one torch thread, over several rounds. Times are medians over the
-rounds; speed-ups are SB3's time over the contender's, medians of the rounds' own ratios.
+rounds; speed-ups are medians over the rounds of the ratio of SB3's time to the contender's.
 
 On CUDA, SB3 copies batches from the host, and the others store transitions on the device. TorchRL comes with the
 ``bench`` extra; the others are measured without it too. plot_buffer.py draws the results.
@@ -55,7 +55,7 @@ PACKAGES = ("sac_ext", "stable_baselines3", "torch", "numpy")
 
 
 def seconds_of(operation: Repeated, times: int) -> float:
-    """All times together."""
+    """Seconds that all repetitions take together."""
     if th.cuda.is_initialized():
         th.cuda.synchronize()
     start = time.perf_counter()
@@ -66,7 +66,7 @@ def seconds_of(operation: Repeated, times: int) -> float:
 
 
 def times_in(seconds: float, operation: Repeated) -> int:
-    """How often it can be done in about that time; at least once."""
+    """How often an operation can be done in about that time; at least once."""
     operation(1)
     times = 1
     while (taken := seconds_of(operation, times)) < seconds / 4:
@@ -79,7 +79,7 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """
     :param per: how many batches the operation makes, for the time of one
-    :return: by contender: the fastest way, the time it took, that in each round, and the speed-up
+    :return: by contender: its fastest way, the median time of that, the time in each round, and the speed-up
     """
     turns = [
         (contender.name, way, function, times_in(seconds, function))
@@ -88,7 +88,7 @@ def measure(
     ]
     taken: dict[str, dict[str, list[float]]] = {name: {} for name, *_ in turns}
     for round_ in range(rounds):
-        first = round_ % len(turns)  # nobody always comes after the same one
+        first = round_ % len(turns)  # each is first in some round
         for name, way, function, times in turns[first:] + turns[:first]:
             each = 1e6 * seconds_of(function, times) / (times * per)
             taken[name].setdefault(way, []).append(each)
@@ -122,16 +122,16 @@ def run(cell: Cell, device: str, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def million_nbytes() -> dict[str, int]:
-    """What a million stacks of frames take, without taking it."""
+    """Memory that a million stacks of frames take, without allocating it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that they would not fit here
+        warnings.simplefilter("ignore")  # about memory: they would not fit here
         ours = DeviceReplayBuffer(1_000_000, FRAMES, ACTION, "cpu", frame_stack=FRAME_STACK)
     return {"SB3": 1_000_000 * sb3_nbytes(ReplayBuffer(1, FRAMES, ACTION, "cpu")), "sac_ext": ours.nbytes}
 
 
 def environment(device: str) -> dict[str, Any]:
     """Versions and hardware."""
-    cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere Python knows the name
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux; elsewhere Python knows the name
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     packages = PACKAGES + (("torchrl", "tensordict") if HAS_TORCHRL else ())
@@ -149,9 +149,9 @@ def environment(device: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where batches are wanted")
-    parser.add_argument("--quick", action="store_true", help="few small buffers, short turns: does it run?")
-    parser.add_argument("--out", type=Path, help="default: benchmarks/results/buffer-DEVICE.json, nothing for --quick")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device on which batches are wanted")
+    parser.add_argument("--quick", action="store_true", help="few small buffers and short turns, to see if it runs")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/results/buffer-DEVICE.json, no file with --quick")
     options = parser.parse_args()
     if options.device == "cuda" and not th.cuda.is_available():
         parser.error("torch finds no CUDA device")

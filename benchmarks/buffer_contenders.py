@@ -1,7 +1,7 @@
 """
 What buffer.py measures: streams of transitions, and the replay buffers they go into.
 
-``S`` steps in a stream, ``E`` environments.
+``S`` is the number of steps in a stream, ``E`` that of environments.
 """
 
 import logging
@@ -42,16 +42,16 @@ OBSERVATIONS: dict[str, spaces.Space[Any]] = {
 }
 
 Transition = tuple[Any, Any, np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]
-Repeated = Callable[[int], None]  # does something so many times
+Repeated = Callable[[int], None]  # does something as often as it is told
 
 
 @dataclass(frozen=True)
 class Cell:
     """
-    :param kind: of OBSERVATIONS
+    :param kind: key of OBSERVATIONS
     :param n_envs: E
-    :param capacity: of the buffers, in transitions
-    :param many: batches at once
+    :param capacity: capacity of the buffers, in transitions
+    :param many: number of batches at once
     """
 
     kind: str
@@ -60,7 +60,7 @@ class Cell:
     many: int
 
     def stream(self, rng: np.random.Generator) -> list[Transition]:
-        """The arguments of ``add``, S times; what follows the last of them is the first."""
+        """The arguments of ``add``, S times; the last of them is followed by the first."""
         done = rng.random((max(64, 512 // self.n_envs), self.n_envs)) < 1 / EPISODE
         timeout = done & (rng.random(done.shape) < 0.5)
         actions = rng.uniform(-1, 1, (*done.shape, *ACTION.shape)).astype(np.float32)
@@ -118,10 +118,10 @@ class Contender:
     """
     A full buffer.
 
-    :param name: for the table
-    :param nbytes: what its storage takes
+    :param name: name in the table
+    :param nbytes: size of its storage
     :param operations: ``add`` one transition of each environment; ``sample`` a batch of BATCH_SIZE; ``sample_many``
-        batches, all of them at once; ``batches``, each gone before the next. In one or several ways, by what is called
+        batches, all at once; ``batches``, each dropped before the next. Each in one or several ways, by what is called
     """
 
     name: str
@@ -130,7 +130,7 @@ class Contender:
 
 
 def contenders(cell: Cell, device: str, rng: np.random.Generator) -> Iterator[Contender]:
-    """SB3's first, which the others are compared with."""
+    """SB3's comes first: the others are compared with it."""
     stream = cell.stream(rng)
     yield sb3_contender(cell, stream, device)
     yield sac_ext_contender(cell, stream, device, 1)
@@ -194,7 +194,7 @@ def sac_ext_contender(cell: Cell, stream: list[Transition], device: str, frame_s
 def torchrl_contender(cell: Cell, stream: list[Transition], device: str) -> Contender:
     """
     TorchRL's ``ReplayBuffer``, which is faster than its ``TensorDictReplayBuffer``. The TensorDicts that it takes are
-    made beforehand, since its collectors have them.
+    made beforehand, since TorchRL's collectors have them.
     """
     buffer = TorchRLReplayBuffer(storage=LazyTensorStorage(cell.capacity, device=device), sampler=RandomSampler())
     steps = [tensordict(*transition) for transition in stream]
@@ -225,7 +225,7 @@ def tensordict(obs: Any, next_obs: Any, action: np.ndarray, reward: np.ndarray, 
 
 
 def each(add: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> Repeated:
-    """Called with the next arguments each time, over and over."""
+    """Calls a function with the next arguments each time, over and over."""
     endless = cycle(arguments)
 
     def repeat(times: int) -> None:

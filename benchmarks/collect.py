@@ -1,9 +1,9 @@
 """
-What does a step in the environment cost beside the environment itself? python benchmarks/collect.py
+What does a step in the environment cost, besides the environment itself? python benchmarks/collect.py
 
-SB3's and our time per step of the vectorised environment (acting with the policy of HalfCheetah's shape, storing,
-callbacks; no gradient steps) in an environment that does nothing, less the time that environment takes alone. SAC and
-SoftAC take turns of 200 steps; medians over the rounds, and of the rounds' own ratios.
+Time per step of the vectorised environment with SB3's SAC and with SoftAC (acting with a policy of HalfCheetah's shape,
+storing, callbacks; no gradient steps), in an environment that does nothing, minus the time that this environment takes
+alone. SAC and SoftAC take turns of 200 steps; times and ratios are medians over the rounds.
 """
 
 import argparse

@@ -1,5 +1,5 @@
 """
-Algorithms as learning.py compares them: SoftAC with its zoo entry, SB3's SAC with the same, DQN and PPO with
+The algorithms that learning.py compares: SoftAC with its zoo entry, SB3's SAC with the same entry, DQN and PPO with
 rl-baselines3-zoo's parameters, TD3 and DDPG with the learning rate and networks that SoftAC has on Pendulum.
 """
 
@@ -21,7 +21,7 @@ from sac_ext.tuning.entries import arguments_of, load_entry, our_config
 from sac_ext.zoo.registration import register
 
 Make = Callable[[str, int], BaseAlgorithm]
-"""From an environment's name and a seed to an algorithm, with its environment."""
+"""Makes an algorithm with its environment, given the environment's name and a seed."""
 
 
 def our_entry(env_id: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def entry_of(contender: str, env_id: str) -> dict[str, Any]:
 
 
 def defaults_beside(entry: dict[str, Any], env_id: str) -> dict[str, Any]:
-    """:return: what SoftAC does by default in an environment where an entry does not say otherwise"""
+    """:return: SoftAC's defaults in an environment for what an entry leaves out"""
     register()  # MinAtar's environments, where minatar is installed
     env = gym.make(env_id)
     found = asdict(make_head(env.action_space).defaults)
@@ -53,7 +53,7 @@ def soft_ac(env_id: str, seed: int, contender: str = "SoftAC") -> BaseAlgorithm:
 
 
 def sac(env_id: str, seed: int) -> BaseAlgorithm:
-    """SB3's, with the entry that SoftAC has."""
+    """SB3's SAC, with the entry that SoftAC has."""
     from stable_baselines3 import SAC
 
     env = make_vec_env(env_id, seed=seed)
@@ -61,7 +61,7 @@ def sac(env_id: str, seed: int) -> BaseAlgorithm:
 
 
 def of_the_zoo(name: str) -> Make:
-    """:param name: of an algorithm of SB3's"""
+    """:param name: name of an algorithm of SB3"""
 
     def make(env_id: str, seed: int) -> BaseAlgorithm:
         import stable_baselines3
@@ -125,7 +125,7 @@ def deterministic(name: str) -> Make:
 
 
 def _with_schedules(arguments: dict[str, Any]) -> dict[str, Any]:
-    """:return: with the zoo's ``lin_1e-3`` as schedules, which SB3's algorithms do not parse"""
+    """:return: the arguments, with schedules for the zoo's ``lin_1e-3``, which SB3's algorithms do not parse"""
     from rl_zoo3.utils import linear_schedule
 
     def parsed(value: Any) -> Any:
@@ -141,7 +141,7 @@ WITH_OUR_ENTRY: dict[str, dict[str, Any]] = {
     "SoftAC": {},
     "SAC": {},
     "SoftAC without entropy": {"ent_coef": 0.0, "policy_delay": 2},
-    # options of an entry, each or several changed
+    # one or several options of the entry changed
     "SoftAC, constant target": _CONSTANT,
     "SoftAC, 64-64": _SMALL,
     "SoftAC, 64-64, constant target": _SMALL | _CONSTANT,
@@ -149,7 +149,7 @@ WITH_OUR_ENTRY: dict[str, dict[str, Any]] = {
     "SoftAC, 3-step returns, no random actions": _THREE_STEPS,
     "SoftAC, 3-step returns, no random actions, constant target": _THREE_STEPS | _CONSTANT,
 }
-"""What they change in it: their results hold for the entry of today only."""
+"""What each contender changes in our entry; its results hold only for the current entry."""
 
 
 def _of_ours(*names: str) -> dict[str, Make]:

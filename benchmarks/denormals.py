@@ -1,10 +1,10 @@
 """
-What do denormal numbers in Adam's means cost a gradient step?
+What do denormal numbers in Adam's moving averages cost a gradient step?
 
     python benchmarks/denormals.py --env MinAtar/Breakout-v1 --steps 40000
 
-Trains SoftAC by its zoo entry with denormals left as they are, then times gradient steps from that state on, with and
-without flushing them, in turns.
+Trains SoftAC with its zoo entry and denormals left as they are, then times gradient steps that start from that state,
+with and without flushing denormals, in turns.
 """
 
 import argparse
@@ -26,7 +26,7 @@ SMALLEST_NORMAL = 1.17549435e-38
 
 
 def share_of_denormals(model: SoftAC) -> float:
-    """:return: in the means of gradients and of their squares"""
+    """:return: share in the moving averages of gradients and of their squares"""
     optimizers = (model.actor.optimizer, model.critic.optimizer)
     means = [state[name] for each in optimizers for state in each.state.values() for name in ("exp_avg", "exp_avg_sq")]
     denormal = sum(int(((mean != 0) & (mean.abs() < SMALLEST_NORMAL)).sum()) for mean in means)
@@ -40,9 +40,9 @@ def left_as_they_are() -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="MinAtar/Breakout-v1")
-    parser.add_argument("--steps", type=int, default=40_000, help="of training before")
+    parser.add_argument("--steps", type=int, default=40_000, help="training steps before the measurement")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--gradient-steps", type=int, default=100, help="of each round")
+    parser.add_argument("--gradient-steps", type=int, default=100, help="gradient steps of each round")
     add_worker_options(parser)
     options = parser.parse_args()
     pin(options)

@@ -1,4 +1,4 @@
-"""Small environments for what Discrete spaces of Gymnasium's own do not show."""
+"""Small environments for what Gymnasium's own environments with Discrete actions do not show."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from gymnasium import spaces
 
 class Sum(gym.Env[np.ndarray, np.ndarray]):
     """
-    Interactions only: 1 where the sum of all components is the number that is shown, modulo the number of values. No
-    component alone tells anything about the reward.
+    Interactions only: the reward is 1 if the sum of all components, modulo the number of values, is the number that is
+    shown. No component alone tells anything about the reward.
 
     :param n_components: K
-    :param n_values: of each component
+    :param n_values: number of values of each component
     """
 
     def __init__(self, n_components: int = 2, n_values: int = 4) -> None:
@@ -41,11 +41,11 @@ class Sum(gym.Env[np.ndarray, np.ndarray]):
 
 class Pairs(Sum):
     """
-    :class:`Sum` in pairs, in as many joint actions as one likes: each component and its neighbour are to add up to the
+    :class:`Sum` in pairs, with any number of joint actions: each component and its neighbour are to add up to the
     number that is shown, and the reward is the share of pairs that do.
 
     :param n_components: K, an even number
-    :param n_values: of each component
+    :param n_values: number of values of each component
     """
 
     def __init__(self, n_components: int = 16, n_values: int = 4) -> None:
@@ -57,9 +57,9 @@ class Pairs(Sum):
 
 class Spins(gym.Env[np.ndarray, np.ndarray]):
     """
-    Interactions between neighbours, in as many joint actions as one likes: a chain of bits, and the observation says
-    whether neighbours are to be alike or different. The reward is the share of pairs that are right, so no bit alone
-    tells anything about it (the Ising chain of physics).
+    Interactions between neighbours, with any number of joint actions: a chain of bits, in which neighbours are to be
+    alike or different, as the observation says. The reward is the share of pairs that are right, so no bit alone tells
+    anything about it (the Ising chain of physics).
 
     :param n_bits: K, for 2^K joint actions
     """
@@ -86,12 +86,12 @@ class Spins(gym.Env[np.ndarray, np.ndarray]):
 class Board(gym.Env[np.ndarray, int]):
     """
     A board of 19 by 19 points that is nearly full, and a pass: 362 actions, of which at most 21 are legal. The
-    observation shows which points are free. A stone on one is worth the more the nearer it is to the centre, from 0 in
-    the corners to 1; passing is worth nothing. All moves are counted.
+    observation shows which points are free. A stone on such a point is worth more the nearer it is to the centre, from
+    0 in the corners to 1; passing is worth nothing. All moves are counted.
 
-    :param size: of the board
+    :param size: points along a side of the board
     :param n_free: free points at the start
-    :param moves: of an episode
+    :param moves: moves of an episode
     :param allow_illegal: whether an illegal move is a lost move instead of an error
     """
 

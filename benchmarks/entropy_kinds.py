@@ -1,12 +1,12 @@
 """
-Does the entropy follow its target? Every kind of target, on CartPole-v1, or on Pendulum-v1 those of Box alone.
+Does the entropy follow its target? Every kind of target, on CartPole-v1 and Pendulum-v1, where the kind allows it.
 
     python benchmarks/entropy_kinds.py --worker 0/2 & python benchmarks/entropy_kinds.py --worker 1/2
     python benchmarks/plot_entropy_kinds.py
 
 SoftAC has its entry of ``zoo_configs/softac.yml`` with constant learning rates. Entropy, target and coefficient are
-those of the logger, averaged over each hundredth of training; the entropy under the trained policy is that at
-observations drawn from the replay buffer. Runs that the results have already are skipped.
+those that were logged, averaged over each hundredth of training; the entropy of the trained policy is measured at
+observations sampled from the replay buffer. Runs that are already in the results are skipped.
 """
 
 import argparse
@@ -19,16 +19,16 @@ from contenders import our_entry
 from runs import RESULTS, add_worker_options, append, missing, pin, versions
 
 STEPS = {"CartPole-v1": 20_000, "Pendulum-v1": 10_000}
-# constant, so that schedules are followed to their ends; with the 1e-3 of Pendulum's entry for the networks too, the
-# entropy of a single policy was up to 7 % of its range away from its target
+# constant, so that the entropy follows schedules to their ends; with the 1e-3 of Pendulum's entry for the networks as
+# well, the entropy of a single policy was up to 7 % of its range away from its target
 RATES: dict[str, dict[str, float]] = {
     "CartPole-v1": {"learning_rate": 1e-3},
     "Pendulum-v1": {"learning_rate": 3e-4, "ent_coef_learning_rate": 1e-3},
 }
-# to measure the trained policy's entropy at; on Box each gives one -log pi(a|s), which differs widely between actions
-# where the policy saturates
+# number of observations to measure the trained policy's entropy at; on Box, each gives one -log pi(a|s), which differs
+# widely between actions where the policy saturates
 OBSERVATIONS = {"CartPole-v1": 2000, "Pendulum-v1": 200_000}
-# what each kind would be given for runs this short
+# each kind with the settings that one would choose for runs this short
 KINDS: dict[str, dict[str, Any]] = {
     "CartPole-v1": {
         "constant": 0.3,
@@ -63,7 +63,7 @@ def run(env: str, seed: int, steps: int, target: Any, rates: dict[str, float]) -
     from sac_ext import SoftAC
 
     class Curves(BaseCallback):
-        """One row of what is logged for each gradient step."""
+        """One row of what is logged at each step in the environment."""
 
         def _on_training_start(self) -> None:
             self.rows: list[list[float]] = []

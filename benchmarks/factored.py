@@ -2,9 +2,9 @@
 What do several components cost, and what do joint, local and additive critics learn?
 
     python benchmarks/factored.py cost      # seconds per gradient step and memory, by the sum of the components' sizes
-    python benchmarks/factored.py learn     # environments of discrete_tasks.py and SB3's IdentityEnv, beside PPO
+    python benchmarks/factored.py learn     # discrete_tasks.py and SB3's IdentityEnv, compared with PPO
 
-Each run is a process of its own on one thread; runs that the results have already are skipped.
+Each run is a process of its own on one thread; runs that are already in the results are skipped.
 """
 
 import argparse
@@ -36,7 +36,7 @@ COST_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def cost(sizes: list[int], critic: str, execution: str) -> dict[str, Any]:
-    """Of gradient steps with 256 transitions of 17 numbers and networks of 256-256."""
+    """Time and memory of gradient steps with 256 transitions of 17 numbers and networks of 256-256."""
     from stable_baselines3.common.logger import configure
 
     from sac_ext import SoftAC
@@ -80,7 +80,7 @@ def identity(space: str) -> gym.Env[Any, Any]:
 
 
 def without_future(**kwargs: Any) -> dict[str, Any]:
-    """Each observation is drawn anew, so there is nothing to bootstrap."""
+    """Arguments for tasks in which each observation is drawn anew, so there is nothing to bootstrap."""
     return {"learning_rate": 3e-3, "gamma": 0.0, "batch_size": 64, "train_freq": 2, **kwargs}
 
 
@@ -106,8 +106,8 @@ TASKS: dict[str, tuple[Any, float, int, dict[str, Any]]] = {
     "board without masks": (BoardWithoutMasks, BEST_ON_THE_BOARD, 10_000, ON_THE_BOARD),
 }
 PPO_AT = {f"PPO, {rate:g}": rate for rate in (3e-4, 1e-3, 3e-3)}
-"""SB3's learning rate, and SoftAC's in these tasks. The rest of PPO is SB3's, but for networks, the discount factor and
-shorter rollouts."""
+"""SB3's learning rate, and those of SoftAC in these tasks. PPO has SB3's other defaults, except for the networks, the
+discount factor and shorter rollouts."""
 LEARNERS = {
     "identity MultiDiscrete([3, 3])": ["SoftAC's defaults", "joint", "local", "additive", *PPO_AT],
     "identity MultiBinary(4)": ["SoftAC's defaults", "joint", "local", "additive", *PPO_AT],
@@ -121,7 +121,7 @@ LEARNERS = {
 
 
 def make_model(task: str, learner: str, env: Any, seed: int) -> Any:
-    """:return: before training"""
+    """:return: the model before training"""
     from sb3_contrib import MaskablePPO
     from stable_baselines3 import PPO
 
@@ -152,7 +152,7 @@ def learn(task: str, learner: str, seed: int, steps: int, episodes: int) -> dict
     evaluate = evaluate_masked if task == "board" else evaluate_policy
     model = make_model(task, learner, env, seed)
     start = time.perf_counter()
-    model.learn(steps, log_interval=None)  # what was logged last is left there
+    model.learn(steps, log_interval=None)  # so that the last values stay in the logger
     seconds = time.perf_counter() - start
     score, _ = evaluate(model, evaluation, n_eval_episodes=episodes)
     result = {"score": round(float(score), 2), "best": best, "seconds": round(seconds, 1)}
@@ -165,7 +165,7 @@ def learn(task: str, learner: str, seed: int, steps: int, episodes: int) -> dict
 
 
 def _legal(env: Any) -> float:
-    """:return: the share of all moves so far"""
+    """:return: share of legal moves among all moves so far"""
     return round(1 - env.get_attr("n_illegal")[0] / env.get_attr("n_moves")[0], 4)
 
 

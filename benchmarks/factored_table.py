@@ -1,7 +1,7 @@
 """
 The tables of benchmarks/factored.py, as Markdown: python benchmarks/factored_table.py learn, and ... cost
 
-Of what critics learn: mean returns of each seed's 100 deterministic episodes. Of what they cost: milliseconds of a
+``learn``: what critics learn, as the mean return of each seed's 100 deterministic episodes. ``cost``: milliseconds of a
 gradient step and the process's peak memory, by the sum S of the components' sizes.
 """
 

@@ -4,10 +4,10 @@ What do algorithms reach, in the same harness and on the same seeds?
     python benchmarks/learning.py --envs CartPole-v1 --seeds 100 101 102 103 104 --worker 0/2 &
     python benchmarks/learning.py --envs CartPole-v1 --seeds 100 101 102 103 104 --worker 1/2
 
-SoftAC has its entry of ``zoo_configs/softac.yml``, compiled steps, and the defaults for what that leaves out; SB3's SAC
-has the same entry, DQN and PPO rl-baselines3-zoo's parameters (on MinAtar, DQN has those of its authors), sb3-soft's
-SDSAC its defaults. On Pendulum, SoftAC without entropy and with a delayed policy stands beside TD3 and DDPG. Runs that
-the results have already, with the same entry, are skipped.
+SoftAC has its entry of ``zoo_configs/softac.yml``, compiled steps, and its defaults for what the entry leaves out.
+SB3's SAC has the same entry, DQN and PPO have rl-baselines3-zoo's parameters (on MinAtar, DQN has those of MinAtar's
+authors), and sb3-soft's SDSAC has its defaults. On Pendulum, SoftAC without entropy and with a delayed policy is
+compared with TD3 and DDPG. Runs that are already in the results with the same entry are skipped.
 """
 
 import argparse
@@ -55,7 +55,7 @@ EPISODES = 100
 
 
 def job(env: str, contender: str, seed: int, steps: int, episodes: int = EPISODES) -> dict[str, Any]:
-    """:return: what a result is of; of contenders with an entry of ours, also that entry, and SoftAC's own defaults"""
+    """:return: what identifies a result; for contenders with our entry, also that entry, and SoftAC's own defaults"""
     found = {"env": env, "contender": contender, "seed": seed, "steps": steps, "episodes": episodes}
     if contender not in WITH_OUR_ENTRY:
         return found
@@ -64,7 +64,7 @@ def job(env: str, contender: str, seed: int, steps: int, episodes: int = EPISODE
 
 
 def up_to_date(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """:return: those of full length whose entry and defaults are those of today"""
+    """:return: results of full length whose entry and defaults are the current ones"""
     return [
         line
         for line in lines
@@ -77,15 +77,15 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", choices=STEPS, default=list(STEPS))
     names = list(dict.fromkeys(name for contenders in CONTENDERS.values() for name in contenders))
     parser.add_argument(
-        "--contenders", nargs="+", choices=names, help="default: all of the environment but variants of SoftAC"
+        "--contenders", nargs="+", choices=names, help="default: all of the environment except variants of SoftAC"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[100, 101, 102, 103, 104])
-    parser.add_argument("--steps", type=int, help=f"of every run; default: {STEPS}")
+    parser.add_argument("--steps", type=int, help=f"steps of every run; default: {STEPS}")
     parser.add_argument("--episodes", type=int, default=EPISODES)
     add_worker_options(parser)
     options = parser.parse_args()
     pin(options)
-    th.set_flush_denormal(True)  # numbers below 1e-38, with which Adam takes much longer
+    th.set_flush_denormal(True)  # numbers below 1e-38, which make Adam much slower
     warnings.filterwarnings("ignore", message="ent_coef is held")
     register()  # MinAtar's environments, where minatar is installed
     check_environments(options.envs)

@@ -1,11 +1,11 @@
 """
 The runs in results/learning.jsonl as a Markdown table: python benchmarks/learning_table.py
 
-Each seed's score is the mean return of its deterministic episodes, beside the worst of all of them; the next column has
-the interquartile mean of the seeds' scores, with its 95 % bootstrap interval. The last one is how far SoftAC is ahead
-on the seeds that both have, with the interval of this difference: "better" or "worse" where it does not include 0.
-Seeds are not paired: with the same one, two algorithms see the same first episode and have nothing else in common. With
-five seeds such intervals hold in about 90 % of cases.
+Each seed's score is the mean return of its deterministic episodes. The next columns have the worst episode of all, and
+the interquartile mean of the seeds' scores with its 95 % bootstrap interval. The last column is how far SoftAC is ahead
+on the seeds that both have, with the interval of this difference: "better" or "worse" if it does not include 0. Seeds
+are not paired: with the same seed, two algorithms see the same first episode and have nothing else in common. With five
+seeds, such intervals hold in about 90 % of cases.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from runs import RESULTS, read
 from sac_ext.tuning.statistics import compare, interquartile_mean, interval
 
 ENOUGH = 3
-"""Seeds to compare. Bootstrap intervals of so few are too narrow: of five values, about 90 % instead of 95 %."""
+"""Seeds needed to compare. Bootstrap intervals of so few are too narrow: of five values, about 90 % instead of 95 %."""
 
 
 def number(value: float) -> str:

@@ -2,10 +2,10 @@
 Entropy, target and coefficient of the runs in results/entropy-kinds.jsonl, as results/entropy-kinds.png (seed 0), and
 how far the entropy is from its target at the end, as Markdown (all seeds): python benchmarks/plot_entropy_kinds.py
 
-A distance is the mean over the seeds, and the largest of them, as a share of the entropy's range: on discrete actions
-from 0 to the uniform policy's; on Box, which has no lower end, from the lowest target of the run's kinds to the uniform
-policy's. In training it is that of the means over the last tenth, after training that of the final policy from the last
-target. Needs matplotlib (the ``bench`` extra).
+Distances are shares of the entropy's range: their mean over the seeds, and the largest. On discrete actions, this range
+is from 0 to the uniform policy's entropy; on Box, where entropy has no lower bound, it is from the lowest target of the
+environment's runs to the uniform policy's entropy. In training, the means of entropy and target over the last tenth are
+compared; after training, the final policy's entropy and the last target. Needs matplotlib (the ``bench`` extra).
 """
 
 import math
@@ -19,7 +19,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 COLUMNS = 4
-MAXIMUM = math.log(2)  # of CartPole's two actions, and of Pendulum's one dimension
+MAXIMUM = math.log(2)  # entropy of the uniform policy, with CartPole's two actions and in Pendulum's one dimension
 
 
 def curve_of(line: dict) -> np.ndarray:

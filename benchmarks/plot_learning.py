@@ -3,7 +3,7 @@ Returns during training of the runs in results/learning.jsonl, as results/learni
 python benchmarks/plot_learning.py
 
 Each point is the mean return of the episodes that ended in a tenth of training; lines are interquartile means over the
-seeds, bands their 95 % bootstrap intervals (Agarwal et al. 2021), where there are three seeds or more. Needs matplotlib
+seeds, bands their 95 % bootstrap intervals (Agarwal et al. 2021), if there are at least three seeds. Needs matplotlib
 (the ``bench`` extra).
 """
 
@@ -31,19 +31,19 @@ COLORS = {
     "SoftAC without entropy": "tab:purple",
 }
 ENOUGH = 3
-"""Seeds for a band."""
+"""Seeds needed for a band."""
 COLUMNS = 4
-"""At most."""
+"""Largest number of columns."""
 
 
 def curve(runs: list[dict[str, Any]]) -> np.ndarray:
-    """:return: ``(P, 4)`` thousand steps, interquartile mean, and its interval's ends, where any episode ended"""
+    """:return: ``(P, 4)``: thousand steps, interquartile mean and its interval, for tenths in which an episode ended"""
     rows = []
     for tenth in range(10):
         returns = [run["training"][tenth] for run in runs if run["training"][tenth] is not None]
         if returns:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of equal returns, whose interval is a point
+                warnings.simplefilter("ignore")  # about equal returns, whose interval is a point
                 limits = interval(returns) if len(returns) >= ENOUGH else (np.nan, np.nan)
             rows.append((runs[0]["steps"] * (tenth + 0.5) / 10_000, interquartile_mean(returns), *limits))
     return np.array(rows)

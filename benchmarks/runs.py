@@ -1,4 +1,4 @@
-"""What benchmarks of learning share: runs that are trained, evaluated and appended as JSON lines, and resumed."""
+"""What the learning benchmarks share: runs are trained, evaluated, appended as JSON lines, and resumed."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ PACKAGES = (
 
 @cache
 def versions() -> dict[str, str]:
-    """:return: of Python and of what learns, and the revision of the code, as they were when this was imported"""
+    """:return: versions of Python and packages, and the revision of the code, as they were when this was imported"""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for package in PACKAGES:
         try:
@@ -53,16 +53,17 @@ def versions() -> dict[str, str]:
     return found | {"revision": git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip() + "-changed" * changed}
 
 
-versions()  # the repository may get other commits while runs take their hours
+versions()  # now, because the repository may change during hours of runs
 
 
 def train_and_evaluate(
     make: Callable[[], BaseAlgorithm], env_id: str, steps: int, seed: int, episodes: int
 ) -> dict[str, Any]:
     """
-    :param make: gives an algorithm with its environment
-    :return: returns of deterministic episodes after training, in environments with a seed of their own, and those of
-        training as means of its tenths. Neighbouring seeds share four of the five evaluation environments' seeds
+    :param make: makes an algorithm with its environment
+    :return: interquartile mean, mean and minimum of the returns of deterministic episodes after training, in
+        environments with seeds of their own; mean returns of each tenth of training; seconds that training took. Runs
+        of neighbouring seeds share four of the five evaluation environments' seeds
     """
     model = make()
     start = time.perf_counter()
@@ -103,10 +104,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def missing(path: Path, jobs: list[dict[str, Any]], worker: str) -> Iterator[dict[str, Any]]:
     """
-    :param path: of the results, each of which has the items of its job
-    :param jobs: in the order they are wanted
+    :param path: file of results, each of which has the items of its job
+    :param jobs: jobs in the order in which they are wanted
     :param worker: such as ``0/2`` for the first of two processes, which take turns
-    :return: those of this worker that have no result yet
+    :return: this worker's jobs that have no result yet
     """
     index, count = map(int, worker.split("/"))
     for job in jobs[index::count]:
@@ -121,12 +122,12 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--worker", default="0/1", help="which of how many processes this is, such as 0/2")
-    parser.add_argument("--core", type=int, help="to run on; default: the worker's number")
+    parser.add_argument("--worker", default="0/1", help="index of this process and number of processes, such as 0/2")
+    parser.add_argument("--core", type=int, help="core to run on; default: the worker's number")
 
 
 def pin(options: argparse.Namespace) -> None:
-    """To one core, and torch to one thread."""
+    """Pin the process to one core, and torch to one thread."""
     import torch as th
 
     th.set_num_threads(1)
@@ -136,6 +137,6 @@ def pin(options: argparse.Namespace) -> None:
 
 
 def check_environments(env_ids: list[str]) -> None:
-    """Fail before the first hour, not after it."""
+    """Make the environments once, to fail now instead of after hours."""
     for env_id in env_ids:
         gym.make(env_id).close()

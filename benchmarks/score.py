@@ -1,10 +1,10 @@
 """
 What score does a zoo entry reach? One JSON line per seed: python benchmarks/score.py --env Pendulum-v1 --seeds 0 1 2
 
-Trains on one torch thread, evaluates deterministically at every tenth of training (10 episodes) and at the end (100
-episodes, an environment with a seed of its own). Seeds that the output file has already, with the same entry, are
-skipped, so an interrupted run is resumed by the same command. Entries with keys of the zoo's own beside n_timesteps
-(n_envs, normalize, ...) are not for it.
+Trains on one torch thread, and evaluates deterministically at every tenth of training (10 episodes) and at the end (100
+episodes), in an environment with a seed of its own. Seeds that are already in the output file with the same entry and
+number of episodes are skipped, so the same command resumes an interrupted run. Entries with keys of the zoo other than
+n_timesteps (n_envs, normalize, ...) are not supported.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--execution", help="how gradient steps run, see SoftAC; default: the entry's")
-    parser.add_argument("--steps", type=int, help="in the place of the entry's n_timesteps")
+    parser.add_argument("--steps", type=int, help="instead of the entry's n_timesteps")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/score-ENV.jsonl")
     options = parser.parse_args()
     th.set_num_threads(1)

@@ -2,8 +2,8 @@
 How long until a new process trains? python benchmarks/start_up.py
 
 Seconds from the start of a Python process to the end of its first ten gradient steps (HalfCheetah's shape, one torch
-thread): eager, compiled with an empty cache, and compiled when another process has compiled before. Processes take
-turns; medians over the rounds.
+thread, after 2000 random transitions): eager, compiled with an empty cache, and compiled after another process has
+compiled the same. Processes take turns; medians over the rounds.
 """
 
 import argparse

@@ -1,18 +1,20 @@
 """
-How many gradient steps a second, beside SB3's SAC, SBX's SAC, SDSAC and TorchRL's losses?
+How many gradient steps a second, compared with SB3's SAC, SBX's SAC, SDSAC and TorchRL's losses?
 
     python benchmarks/update_speed.py --threads 1
     python benchmarks/update_speed.py --threads 2
 
-Each contender trains in a process of its own, pinned to the same cores with the same number of threads, and they take
-turns over several rounds: between its turns a process waits. Steps include drawing their batches of 256 transitions.
-Speed-ups are medians of the rounds' own ratios to SB3's SAC, or where it has no such actions, to SoftAC's eager mode.
+Each contender trains in a process of its own, pinned to the same cores with the same number of threads. Contenders take
+turns over several rounds, and wait between their turns. Steps include sampling their batches of 256 transitions.
+Speed-ups are medians over the rounds of the ratio to SB3's SAC, or, for actions that it does not support, to SoftAC's
+eager mode.
 
-The floor is the time of the floating-point operations of one step (counted by torch on the eager step, which computes
-no gradient that it does not use) at the best rate of matrix products in float32 that torch reaches with these threads,
-of several sizes, by the library it calls and by oneDNN, measured in each round as well.
+The floor is how many steps a second there would be if only the floating-point operations of a step took time (counted
+by torch on the eager step, which computes no gradient that it does not use), at the best rate of float32 matrix
+products that torch reaches with these threads, among several sizes, with the library that torch calls and with oneDNN.
+This rate is measured in each round.
 
-Peers come with the ``bench`` extra; what is not installed is left out, and the JSON says so.
+The other libraries come with the ``bench`` extra; those that are not installed are left out, and the JSON says so.
 """
 
 import argparse
@@ -71,7 +73,7 @@ class Contender:
 
 
 def matrix_rate(device: str) -> dict[str, float]:
-    """Floating-point operations per second, by who does them."""
+    """Floating-point operations per second, by library."""
     products = {"torch": th.mm}
     if device == "cpu":
         products["oneDNN"] = lambda a, b: onednn_mm(a, b, None)
@@ -147,12 +149,12 @@ def measure(shape: str, names: list[str], rounds: int, seconds: float, device: s
 
 
 def ratio(ours: list[float], theirs: list[float]) -> float | None:
-    """Median of the rounds' own ratios."""
+    """Median over the rounds of the ratio in each."""
     return median(a / b for a, b in zip(ours, theirs, strict=True)) if theirs else None
 
 
 def processor() -> str:
-    """Its name and what it can do, as the system tells."""
+    """Name and vector extensions of the CPU, as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -177,9 +179,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--threads", type=int, default=1, help="and as many cores")
+    parser.add_argument("--threads", type=int, default=1, help="threads, and as many cores")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each turn, about")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of each turn, about")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
@@ -196,7 +198,7 @@ def main() -> None:
         "batch_size": BATCH_SIZE,
         "shapes": {},
     }
-    if output.exists():  # shapes measured before stay, if it was here
+    if output.exists():  # shapes measured before stay, if versions, hardware and threads were the same
         before = json.loads(output.read_text())
         if all(before[key] == report[key] for key in ("versions", "hardware", "threads")):
             report["shapes"] = before["shapes"]

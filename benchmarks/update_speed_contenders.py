@@ -3,7 +3,7 @@ One contender of update_speed.py, in a process of its own.
 
     python benchmarks/update_speed_contenders.py NAME SHAPE DEVICE THREADS
 
-Reads lines "GRADIENT_STEPS CALLS" and answers each with the seconds that so many calls of so many gradient steps took.
+Reads lines "GRADIENT_STEPS CALLS", and answers each with the seconds that CALLS calls of GRADIENT_STEPS steps took.
 """
 
 import logging
@@ -22,7 +22,7 @@ from gymnasium import spaces
 BATCH_SIZE = 256
 TRANSITIONS = 2000
 
-Train = Callable[[int], None]  # so many gradient steps
+Train = Callable[[int], None]  # takes so many gradient steps
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Shape:
     """
     :param observation: numbers in an observation, or the shape of an image
     :param action: dimensions of a Box
-    :param n_actions: of Discrete, in the place of ``action``
+    :param n_actions: number of Discrete actions, instead of ``action``
     :param net_arch: hidden layers of actor and critics
-    :param n_critics: critics
+    :param n_critics: number of critics
     """
 
     observation: int | tuple[int, ...]
@@ -79,7 +79,7 @@ class Dummy(gym.Env):
 
 
 def sb3_style(algorithm: Any, shape: Shape, device: str, policy_kwargs: dict[str, Any], **kwargs: Any) -> Train:
-    """What trains as SB3 does, with a replay buffer that has random transitions."""
+    """An algorithm that trains as SB3's do, with a replay buffer of random transitions."""
     model = algorithm(
         shape.policy(),
         Dummy(shape),
@@ -129,7 +129,7 @@ def sdsac(shape: Shape, device: str) -> Train:
 
 
 def torchrl(shape: Shape, device: str) -> Train:
-    """A loop as in TorchRL's example of SAC, of its losses, optimizers and replay buffer."""
+    """A loop as in TorchRL's example of SAC, with its losses, optimizers and replay buffer."""
     from tensordict import TensorDict
     from tensordict.nn import NormalParamExtractor, TensorDictModule
     from torch import nn

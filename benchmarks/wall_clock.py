@@ -2,10 +2,10 @@
 How long until the same score? python benchmarks/wall_clock.py --env Pendulum-v1 --seeds 0 1 2
 
 SB3's SAC, SBX's SAC and SoftAC train with the same hyperparameters, on one torch thread and one core, until the mean
-return of 10 deterministic episodes reaches the environment's score, looked at every fiftieth of the most steps allowed.
-The clock starts when the algorithm is constructed, so that it counts compilation (of torch with what earlier processes
-left in its cache), and stands still during evaluations. Each run is a process of its own; contenders take turns, seed
-by seed; results are appended as JSON lines, and runs that are there already are skipped.
+return of 10 deterministic episodes reaches the environment's goal, which is checked at every fiftieth of the most steps
+allowed. The clock starts when the algorithm is constructed, so that it counts compilation (by torch with what earlier
+processes left in its cache), and stands still during evaluations. Each run is a process of its own; contenders take
+turns, seed by seed. Results are appended as JSON lines, and runs that are already there are skipped.
 
 LunarLanderContinuous-v3 needs the ``envs`` extra, SBX the ``bench`` extra.
 """
@@ -23,7 +23,7 @@ from typing import Any
 from update_speed import processor, versions
 
 RESULTS = Path(__file__).parent / "results"
-GOALS = {"Pendulum-v1": (-200.0, 10_000), "LunarLanderContinuous-v3": (200.0, 200_000)}  # score, steps at most
+GOALS = {"Pendulum-v1": (-200.0, 10_000), "LunarLanderContinuous-v3": (200.0, 200_000)}  # score, most steps
 CONTENDERS = ("SB3 SAC", "SBX SAC", "SoftAC eager", "SoftAC compile")
 
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--env", choices=GOALS, default="Pendulum-v1")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--core", type=int, default=0, help="to run on")
+    parser.add_argument("--core", type=int, default=0, help="core to run on")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

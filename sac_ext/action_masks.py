@@ -1,7 +1,7 @@
 """Action masks, by sb3-contrib's convention: ``action_masks()`` of an environment says which actions it allows now.
 
-``E`` environments, ``S`` the number of values of all components of an action together: a mask lists them one component
-after the other, for MultiBinary 0 and 1 of each bit.
+``E`` environments, ``S`` the total number of values of all components of an action. A mask has an entry for each value,
+one component after the other; MultiBinary has two entries per bit (0, then 1).
 """
 
 import copy
@@ -21,12 +21,12 @@ IN_INFO = "action_masks"
 
 class ActionMasksInInfo(gym.Wrapper[Any, Any, Any, Any]):
     """
-    Tells in ``info["action_masks"]`` the mask of an observation at which a time limit cut the episode off: its value
-    depends on it, and vectorised environments reset then, after which nobody can ask. Single environments are wrapped
-    by SoftAC; vectorised ones take it for each environment, as by ``make_vec_env(..., wrapper_class=...)``.
+    Puts the mask of the last observation of a truncated episode into ``info["action_masks"]``: the value of that
+    observation depends on its mask, which is no longer available after a vectorised environment has been reset. SoftAC
+    wraps single environments itself; in vectorised ones, wrap each, as by ``make_vec_env(..., wrapper_class=...)``.
 
     :param env: an environment with ``action_masks()``
-    :raises ValueError: if it has none
+    :raises ValueError: if it has no such method
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -45,7 +45,7 @@ def are_supported(env: Any) -> bool:
     """
     :param env: an environment, or a vectorised one
     :return: whether it, or each of its environments, has ``action_masks()``
-    :raises ValueError: if some of a vectorised one's have it and others have not
+    :raises ValueError: if only some environments of a vectorised one have it
     """
     if is_masking_supported(env):
         return True
@@ -62,7 +62,7 @@ def are_supported(env: Any) -> bool:
 
 
 def are_taken(model: Any, env: Any) -> bool:
-    """:return: whether a model takes masks, and an environment has them"""
+    """:return: whether a model accepts masks, and an environment has them"""
     return bool(getattr(getattr(model, "head", None), "mask_sizes", ())) and are_supported(env)
 
 
@@ -71,8 +71,10 @@ EVALUATED_WITHOUT = "EvalCallback evaluates without action masks"
 
 def warn_of_evaluations_without(callback: BaseCallback, model: Any) -> None:
     """
+    Warn of callbacks that evaluate without action masks though their environment has them.
+
     :param callback: of ``learn()``
-    :param model: that learns
+    :param model: the model that learns
     """
     if isinstance(callback, CallbackList):
         for each in callback.callbacks:
@@ -94,7 +96,7 @@ def check(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any]) -
     :param sizes: number of values of each component
     :param space: Action space, for the error
     :return: ``(B, S)`` bool
-    :raises ValueError: for a wrong shape, or where a component is left no value
+    :raises ValueError: for a wrong shape, integers other than 0 and 1, or masks that leave some component no value
     :raises TypeError: for masks that are not of bool or integers
     """
     masks = _as_masks(action_masks, sizes, space)
@@ -109,7 +111,7 @@ def check(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any]) -
 
 
 def _as_masks(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any]) -> np.ndarray:
-    """:return: ``(B, S)`` bool, a copy, since an environment may write into its own"""
+    """:return: ``(B, S)`` bool, a copy, since an environment may write into its own array"""
     size = sum(sizes)
     if size == 0:
         raise ValueError(f"actions of {space} cannot be masked: leave action_masks out")
@@ -135,7 +137,7 @@ def _as_masks(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any
 
 
 def _something_left(masks: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """:return: ``(B, K)`` whether each component may take a value"""
+    """:return: ``(B, K)`` whether each component has an allowed value"""
     left: np.ndarray = np.logical_or.reduceat(masks, np.cumsum((0, *sizes[:-1])), axis=1)
     return left
 
@@ -145,7 +147,7 @@ def of_environments(env: VecEnv, sizes: tuple[int, ...], space: spaces.Space[Any
     :param env: with ``action_masks()``
     :param sizes: number of values of each component
     :param space: Action space, for errors
-    :return: ``(E, S)`` masks of the observations now
+    :return: ``(E, S)`` masks of the current observations
     :raises ValueError: see :func:`check`
     :raises TypeError: see :func:`check`
     """
@@ -156,16 +158,17 @@ def of_next_observations(
     masks: np.ndarray, dones: np.ndarray, infos: list[dict[str, Any]], sizes: tuple[int, ...], space: spaces.Space[Any]
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """
-    Masks of the observations that a step led to, which at the end of an episode are not those of the environment now.
-    Where a time limit cut the episode off and ``info`` does not tell them, the episode counts as terminated: its value
-    would be that of actions which may not be allowed. So does one that was cut off where a component has no value left.
+    Masks of a step's next observations, which at the end of an episode are not the environment's current masks. If an
+    episode was truncated and ``info`` lacks the mask of its last observation, it counts as terminated, since the value
+    of that observation might be that of actions that are not allowed. A truncated episode whose last mask leaves some
+    component no value counts as terminated, too.
 
-    :param masks: ``(E, S)`` masks now, after environments were reset
-    :param dones: ``(E,)`` which were
+    :param masks: ``(E, S)`` current masks, after environments were reset
+    :param dones: ``(E,)`` which environments were reset
     :param infos: of the step
     :param sizes: number of values of each component
     :param space: Action space, for errors
-    :return: ``(E, S)``, and infos that say so
+    :return: ``(E, S)`` masks, and infos in which such episodes count as terminated
     """
     if not dones.any():
         return masks, infos

@@ -1,4 +1,4 @@
-"""What users pass, checked and parsed: numbers, choices and schedules."""
+"""Checks and parsing of what users pass: numbers, choices and schedules."""
 
 import difflib
 import math
@@ -16,9 +16,9 @@ LINEAR_PREFIX = "lin_"
 def check_names(given: Iterable[str], known: Iterable[str], where: str = "") -> None:
     """
     :param given: names of arguments
-    :param known: those there are
-    :param where: they were given, for the error
-    :raises TypeError: for one that is not known, with the nearest that is
+    :param known: names of arguments that exist
+    :param where: where the names were given, for the error
+    :raises TypeError: for an unknown name, with the most similar known one
     """
     known = sorted(known)
     for name in given:
@@ -30,7 +30,7 @@ def check_names(given: Iterable[str], known: Iterable[str], where: str = "") -> 
 
 def as_number(name: str, value: Any) -> float:
     """
-    A finite float. Numeric strings count, because YAML reads ``1e-3`` as a string.
+    A finite float. Numeric strings are accepted, because YAML reads ``1e-3`` as a string.
 
     :param name: argument to name in errors
     :param value: what the user passed
@@ -54,7 +54,7 @@ def as_number(name: str, value: Any) -> float:
 def is_numeric(text: str) -> bool:
     """
     :param text: any string
-    :return: whether it is a number, as YAML gives for ``1e-3``
+    :return: whether it is a number, such as the string that YAML reads for ``1e-3``
     """
     try:
         float(text)
@@ -71,7 +71,7 @@ def number_between(name: str, value: Any, low: float, high: float = math.inf) ->
     :param high: largest value allowed
     :return: the number
     :raises TypeError: if it is not a number
-    :raises ValueError: if it lies outside
+    :raises ValueError: if it is out of this range
     """
     number = as_number(name, value)
     if not low <= number <= high:
@@ -126,7 +126,7 @@ def boolean(name: str, value: Any) -> bool:
     :param name: argument to name in errors
     :param value: what the user passed
     :return: the truth value
-    :raises TypeError: if it is no bool, such as the string ``"False"``, which would count as true
+    :raises TypeError: if it is not a bool, such as the string ``"False"``, which would count as true
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r} of type {type(value).__name__}")
@@ -136,8 +136,8 @@ def boolean(name: str, value: Any) -> bool:
 def parse_schedule(name: str, value: Any) -> FloatSchedule:
     """
     :param name: argument to name in errors
-    :param value: a number, ``"lin_3e-4"`` (from 3e-4 down to 0 over training) or a function of the progress remaining
-        (1 at the start, 0 at the end)
+    :param value: a number, ``"lin_3e-4"`` (linearly from 3e-4 to 0 over training) or a function of the progress
+        remaining (1 at the start, 0 at the end)
     :return: the schedule
     :raises TypeError: for any other type
     :raises ValueError: for a negative number or a string of another form
@@ -157,13 +157,13 @@ def parse_schedule(name: str, value: Any) -> FloatSchedule:
 
 def evaluate_schedule(name: str, schedule: Schedule, progress_remaining: float) -> float:
     """
-    The value of a schedule, refused when a user's function leaves the allowed range in the middle of a run.
+    The value of a schedule, checked because a user's function may leave the allowed range in the middle of a run.
 
     :param name: argument to name in errors
-    :param schedule: what :func:`parse_schedule` made
+    :param schedule: returned by :func:`parse_schedule`
     :param progress_remaining: from 1 to 0
     :return: its value
-    :raises TypeError: if it gives no number
+    :raises TypeError: if it does not return a number
     :raises ValueError: if it is negative or not finite
     """
     where = f"{name} (at progress_remaining={progress_remaining:g})"

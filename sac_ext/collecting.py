@@ -1,4 +1,4 @@
-"""How transitions are collected: acting within action masks, storing, and NaN refused at the door."""
+"""How transitions are collected: acting with action masks, storing, and refusing NaN from the environment."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class Collecting(Replay):
     exploration_eps: Any
     _exploration_schedule: FloatSchedule
     _action_masks: np.ndarray | None = None
-    """``(n_envs, S)`` of the observations to act on next, or None where there are none."""
+    """``(n_envs, S)`` masks of the observations to act on next, or None without masks."""
 
     # ---------------------------------------------------------------- acting
 
@@ -48,17 +48,17 @@ class Collecting(Replay):
         action_masks: np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
-        SB3's ``predict``, with action masks as ``sb3_contrib.MaskablePPO`` takes them.
+        SB3's ``predict``, with action masks as ``sb3_contrib.MaskablePPO`` accepts them.
 
         :param observation: the input observation
         :param state: not used
         :param episode_start: not used
-        :param deterministic: take the most probable action instead of drawing one
+        :param deterministic: take the most probable action instead of sampling one
         :param action_masks: ``(S,)``, or ``(B, S)`` for a batch: which values each component may take, one component
             after the other; None for all
         :return: the actions, int64 for discrete ones, and the state
-        :raises ValueError: for masks of another shape, or that leave a component no value, or on Box
-        :raises TypeError: for masks that are not of bool, or 0 and 1
+        :raises ValueError: for masks of a wrong shape, that leave some component no value, or on Box
+        :raises TypeError: for masks that are neither of bool nor of integers
         """
         if action_masks is None:
             return super().predict(observation, state, episode_start, deterministic)
@@ -67,7 +67,7 @@ class Collecting(Replay):
         return self.policy.predict(observation, state, episode_start, deterministic, action_masks)  # type: ignore[call-arg]
 
     def _masks_now(self) -> np.ndarray | None:
-        """:return: ``(n_envs, S)`` of the environments, or None where they have none"""
+        """:return: ``(n_envs, S)`` current masks of the environments, or None if they have none"""
         if not self._environment_has_masks():
             return None
         assert self.env is not None
@@ -89,7 +89,7 @@ class Collecting(Replay):
         return actions, buffer_actions
 
     def _explored(self, actions: np.ndarray) -> np.ndarray:
-        """:return: with some of them exchanged for random ones"""
+        """:return: the actions, some of them replaced by random ones"""
         exploration_rate = self._exploration_schedule(self._progress_remaining)
         number_between("exploration_eps", exploration_rate, low=0, high=1)
         self.logger.record("rollout/exploration_rate", exploration_rate)
@@ -98,7 +98,7 @@ class Collecting(Replay):
         return actions
 
     def _random_action(self, index: int) -> Any:
-        """:return: for one of the environments, uniform on what is allowed"""
+        """:return: an action for one of the environments, uniform over those allowed"""
         if self._action_masks is None:
             return self.action_space.sample()
         return self.head.sample_allowed(self._action_masks[index])
@@ -107,11 +107,11 @@ class Collecting(Replay):
 
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> RolloutReturn:
         """
-        SB3's ``collect_rollouts``. Where a callback stops it, SB3 has taken a step that it does not store: what a later
-        ``learn()`` would store next is no transition, so that one begins with a reset.
+        SB3's ``collect_rollouts``. When a callback stops it, SB3 has taken a step that it does not store, so what the
+        next ``learn()`` would store first is not a transition: that ``learn()`` therefore begins with a reset.
 
-        :param args: of SB3's
-        :param kwargs: of SB3's
+        :param args: those of SB3's method
+        :param kwargs: those of SB3's method
         :return: how much was collected
         """
         rollout = super().collect_rollouts(*args, **kwargs)
@@ -133,7 +133,7 @@ class Collecting(Replay):
         if isinstance(self.replay_buffer, DeviceReplayBuffer):
             if reset_num_timesteps or self._last_obs is None:  # the environment is reset
                 self.replay_buffer.truncate_last_trajectory()
-            self.optimize_memory_usage = False  # for which SB3 would declare the last transition a terminal one
+            self.optimize_memory_usage = False  # with it, SB3 would mark the last transition as terminal
         try:
             total_timesteps, callback = super()._setup_learn(
                 total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -177,21 +177,21 @@ class Collecting(Replay):
         infos: list[dict[str, Any]],
     ) -> list[dict[str, Any]]:
         """
-        :param masks: ``(n_envs, S)`` of the environments now, or None where they have none
-        :return: infos, with episodes terminated whose last masks are not known
+        :param masks: ``(n_envs, S)`` current masks of the environments, or None if they have none
+        :return: infos, in which truncated episodes whose last masks are not known count as terminated
         """
         if masks is None or self._action_masks is None:
             everything = np.ones((self.n_envs, replay_buffer.action_mask_size), dtype=np.bool_)
             replay_buffer.note(action_masks=everything, next_action_masks=everything)
             return infos
-        if not replay_buffer.handle_timeout_termination:  # an episode that is cut off counts as terminated
+        if not replay_buffer.handle_timeout_termination:  # a truncated episode counts as terminated
             infos = [info | {"TimeLimit.truncated": False} for info in infos]
         next_masks, infos = masking.of_next_observations(masks, dones, infos, self.head.mask_sizes, self.action_space)
         replay_buffer.note(action_masks=self._action_masks, next_action_masks=next_masks)
         return infos
 
     def _policy_entropies(self) -> np.ndarray:
-        """:return: ``(n_envs,)`` in nats, at the observations acted on last"""
+        """:return: ``(n_envs,)`` the policy's entropies in nats at the observations acted on last"""
         assert self._last_obs is not None
         observations, _ = self.policy.obs_to_tensor(self._last_obs)
         masks = None if self._action_masks is None else th.as_tensor(self._action_masks, device=self.device)

@@ -2,7 +2,7 @@
 
 Shapes: ``B`` batch, ``K`` components of ``A_k`` values each, ``A`` the largest ``A_k``, ``S = sum A_k``. A *flat*
 position counts the values of all components one after the other, as action masks do; a *padded* tensor ``(..., K, A)``
-has one row per component, whose places beyond ``A_k`` hold nothing.
+has one row per component, whose entries beyond ``A_k`` have no meaning.
 """
 
 import math
@@ -17,18 +17,18 @@ IMPOSSIBLE = th.finfo(th.float32).min  # a logit; minus infinity would give NaN 
 
 class Components(nn.Module):
     """
-    Sizes of components, with the tables to go between flat and padded. A module with buffers but no parameters, so
-    that the tables move between devices with the network that has it.
+    Sizes of components, with the tables to convert between flat and padded. A module with buffers but no parameters,
+    so that the tables move between devices with the network that contains it.
 
     :param sizes: ``A_k``
     """
 
     component: th.Tensor
-    """``(S,)`` to which component a flat position belongs."""
+    """``(S,)`` the component to which a flat position belongs."""
     first: th.Tensor
     """``(K,)`` flat position of each component's first value."""
     positions: th.Tensor
-    """``(K, A)`` flat positions; where there is no value, the component's last one."""
+    """``(K, A)`` flat positions; beyond ``A_k``, the component's last one."""
     exists: th.Tensor
     """``(K, A)`` whether there is a value."""
 
@@ -50,13 +50,13 @@ class Components(nn.Module):
 
     @property
     def max_entropy(self) -> float:
-        """Of independent uniform components, in nats."""
+        """Entropy of independent uniform components, in nats."""
         return sum(map(math.log, self.sizes))
 
     def padded(self, flat: th.Tensor) -> th.Tensor:
         """
         :param flat: ``(..., S)``
-        :return: ``(..., K, A)``; a component's last value stands where there is none
+        :return: ``(..., K, A)``; beyond ``A_k``, a component's last value is repeated
         """
         if self.ragged:
             return flat[..., self.positions]
@@ -66,7 +66,7 @@ class Components(nn.Module):
         """
         :param logits: ``(B, S)``
         :param action_masks: ``(B, S)`` whether a value is allowed, or None for all
-        :return: ``(B, K, A)``, close to the lowest float where a value is not allowed, or there is none
+        :return: ``(B, K, A)``, close to the lowest float where a value is not allowed or does not exist
         """
         logits = self.padded(logits)
         if self.ragged:
@@ -94,14 +94,14 @@ class Components(nn.Module):
 def draw(log_probs: th.Tensor) -> th.Tensor:
     """
     :param log_probs: ``(..., A)``
-    :return: ``(...)`` a value drawn from them, by the Gumbel-max trick
+    :return: ``(...)`` a value sampled from them, by the Gumbel-max trick
     """
     return (log_probs - th.empty_like(log_probs).exponential_().log()).argmax(dim=-1)
 
 
 class ActionCode(nn.Module):
     """
-    How the actions of an environment are numbered for a policy: as they are, by component.
+    How the actions of an environment are numbered for a policy: here component by component, as they are.
 
     :param sizes: number of values of each component of the environment's actions
     :param starts: what the environment calls each component's first value
@@ -109,7 +109,7 @@ class ActionCode(nn.Module):
     """
 
     components: Components
-    """Of the policy."""
+    """Those of the policy."""
     starts: th.Tensor
 
     def __init__(self, sizes: Sequence[int], starts: Sequence[int], shape: tuple[int, ...]) -> None:
@@ -122,14 +122,14 @@ class ActionCode(nn.Module):
     def encode(self, actions: th.Tensor) -> th.Tensor:
         """
         :param actions: ``(B, K)`` as a replay buffer keeps them
-        :return: ``(B, K of the policy)`` from 0
+        :return: ``(B, K of the policy)`` values, from 0
         """
         return actions.long() - self.starts
 
     def decode(self, index: th.Tensor) -> th.Tensor:
         """
-        :param index: ``(B, K of the policy)`` from 0
-        :return: ``(B, *shape)`` int64, as the environment counts
+        :param index: ``(B, K of the policy)`` values, from 0
+        :return: ``(B, *shape)`` int64, as the environment counts them
         """
         return (index + self.starts).reshape(-1, *self.shape)
 
@@ -152,9 +152,9 @@ class JointCode(ActionCode):
     """
 
     combinations: th.Tensor
-    """``(N, K)`` the values in each, from 0."""
+    """``(N, K)`` the components' values in each combination, from 0."""
     strides: th.Tensor
-    """``(K,)`` by how much the number of a combination grows with each value."""
+    """``(K,)`` by how much the number of a combination grows when a component's value grows by 1."""
 
     def __init__(self, sizes: Sequence[int], starts: Sequence[int], shape: tuple[int, ...]) -> None:
         super().__init__(sizes, starts, shape)

@@ -1,5 +1,5 @@
-"""The part of the SB3 class that has the entropy coefficient: its tensors and its optimizer under SB3's names, what it
-aims at and what the logger gets of it. What the user asked for is in ``temperature``."""
+"""The part of the SB3 class that handles the entropy coefficient: its tensors and its optimizer, under SB3's names, its
+target, and what is logged of it. What the user specified is in ``temperature``."""
 
 import math
 from typing import Any
@@ -13,12 +13,12 @@ from sac_ext.entropy import EntropyContext
 from sac_ext.metrics import MetricLog
 from sac_ext.temperature import Temperature
 
-# They are resolved together
+# These are resolved together
 ENT_COEF_ARGUMENTS = ("ent_coef", "ent_coef_bounds", "ent_coef_learning_rate", "target_entropy", "per_component")
 
 
 class EntCoef(Collecting):
-    """The part of ``SoftAC`` that has the entropy coefficient."""
+    """The part of ``SoftAC`` that handles the entropy coefficient."""
 
     temperature: Temperature
     ent_coef: Any
@@ -26,23 +26,23 @@ class EntCoef(Collecting):
     ent_coef_learning_rate: Any
     per_component: bool
     ent_coef_tensor: th.Tensor
-    """``()``, where the coefficient is fixed."""
+    """``()`` the coefficient, only if it is fixed."""
     _log_bounds: tuple[Any, Any] | None
-    """Of the logarithm: numbers, or ``(K,)`` tensors where each component has a coefficient of its own."""
+    """Bounds of the logarithm: numbers, or ``(K,)`` tensors if each component has its own coefficient."""
     _component_maxima: th.Tensor | None
-    """``(K,)`` entropy in nats of each component of the uniform policy, in that case."""
+    """``(K,)`` maximum entropy of each component in nats, if each has its own coefficient."""
     _target_entropy: th.Tensor
-    """``()`` or ``(K,)`` in nats, on the device; not a number where the coefficient is fixed."""
+    """``()`` or ``(K,)`` in nats, on the device; NaN if the coefficient is fixed."""
 
     # ---------------------------------------------------------------- setup
 
     def _parse_ent_coef(self, check_target: bool = True, trained: bool = False) -> None:
         """
-        Make the :attr:`temperature` of the arguments, with what a saved target remembered.
+        Create :attr:`temperature` from the arguments, and restore the saved state of its target.
 
-        :param check_target: whether a target out of reach is refused
-        :param trained: whether the coefficient has a value already, and does not start where ``ent_coef`` says
-        :raises ValueError: for arguments that do not go together
+        :param check_target: whether a target that no policy can reach is refused
+        :param trained: whether the coefficient already has a value, so that the initial one in ``ent_coef`` is not used
+        :raises ValueError: for arguments that are not compatible
         """
         n_coefs = 1
         if arguments.boolean("per_component", self.per_component):
@@ -77,7 +77,7 @@ class EntCoef(Collecting):
             )
 
     def _create_ent_coef(self) -> None:
-        """What SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
+        """Create what SB3 has under the same names: a learned logarithm and its optimizer, or a fixed tensor."""
         self.log_ent_coef, self.ent_coef_optimizer = None, None
         self._log_bounds, self._component_maxima = None, None
         self._target_entropy = th.full((), math.nan, device=self.device)
@@ -92,7 +92,7 @@ class EntCoef(Collecting):
         self._make_component_tensors()
 
     def _make_component_tensors(self) -> None:
-        """Bounds of the coefficient and what it aims at, as numbers or one by component."""
+        """Set the bounds, as numbers or, with ``per_component``, as tensors, together with maxima and targets."""
         bounds = self.temperature.log_bounds
         self._log_bounds = None if bounds is None else bounds[0]
         self._component_maxima = None
@@ -118,7 +118,7 @@ class EntCoef(Collecting):
         )
 
     def _mean_return(self) -> float | None:
-        """:return: of the episodes that ``rollout/ep_rew_mean`` is about"""
+        """:return: mean return of the episodes that ``rollout/ep_rew_mean`` covers, None before the first one"""
         if not self.ep_info_buffer:
             return None
         return float(safe_mean([episode["r"] for episode in self.ep_info_buffer]))
@@ -134,11 +134,11 @@ class EntCoef(Collecting):
 
     def _record_ent_coef(self, means: dict[str, Any], log: MetricLog) -> None:
         """
-        :param means: what :meth:`train` measured
-        :param log: the same, gradient step by gradient step
+        :param means: means over the gradient steps of :meth:`train`
+        :param log: the values of each gradient step
         """
         suffixes = [f"_{index}" for index in range(len(self.temperature.targets))] if self.per_component else [""]
-        masked = "target_entropy" in means  # each state has a target of its own
+        masked = "target_entropy" in means  # each state has its own target
         of_states = [float(means[f"target_entropy{suffix}"]) for suffix in suffixes] if masked else None
         if "ent_coef_loss" in means:
             if not masked:
@@ -152,10 +152,10 @@ class EntCoef(Collecting):
 
     def _change_ent_coef(self, changes: dict[str, Any]) -> None:
         """
-        A coefficient that was learned and still is goes on from its value, moved into the bounds.
+        Apply changed arguments. A coefficient that stays learned keeps its value, moved into the bounds.
 
-        :param changes: arguments of ``ENT_COEF_ARGUMENTS``, given to ``load``
-        :raises ValueError: for arguments that do not go together
+        :param changes: those of ``ENT_COEF_ARGUMENTS`` that were given to ``load``
+        :raises ValueError: for arguments that are not compatible
         """
         log_ent_coef, optimizer = self.log_ent_coef, self.ent_coef_optimizer
         for name, value in changes.items():
@@ -164,7 +164,7 @@ class EntCoef(Collecting):
             self._entropy_target_state = {}
         if not Temperature.is_learned(self.ent_coef):
             for name in {"ent_coef_bounds", "ent_coef_learning_rate"} - changes.keys():
-                setattr(self, name, None)  # the file's, which were meant for the coefficient it had
+                setattr(self, name, None)  # those in the file were meant for the coefficient it had
         self._check_kept_lists(changes)
         self._parse_ent_coef(trained="ent_coef" not in changes)
         if "target_entropy" in changes:
@@ -173,13 +173,13 @@ class EntCoef(Collecting):
         if self.log_ent_coef is not None and log_ent_coef is not None:
             if log_ent_coef.shape == self.log_ent_coef.shape:
                 self.log_ent_coef, self.ent_coef_optimizer = log_ent_coef, optimizer
-            else:  # each component starts where the one was, or the one at their geometric mean
+            else:  # all start at the single value, or the single one at their geometric mean
                 self.log_ent_coef.data.copy_(log_ent_coef.data.mean())
             if self._log_bounds is not None:
                 self.log_ent_coef.data.clamp_(*self._log_bounds)
 
     def _check_kept_lists(self, changes: dict[str, Any]) -> None:
-        """:raises ValueError: if the file has lists for components, and one coefficient for all is asked for"""
+        """:raises ValueError: if the file has lists for the components, but a single coefficient is asked for"""
         if changes.get("per_component") is not False:
             return
         bounds = self.ent_coef_bounds

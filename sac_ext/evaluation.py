@@ -1,4 +1,4 @@
-"""SB3's ``evaluate_policy``, within action masks where there are any, which says when it may wait for ever."""
+"""SB3's ``evaluate_policy``, with action masks where there are any, and a warning when no episode ends."""
 
 import warnings
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from sac_ext import action_masks
 Callback = Callable[[dict[str, Any], dict[str, Any]], None]
 
 PATIENCE = 100_000
-"""Steps of each environment; the longest episodes in common use, Atari's, have 27 000."""
+"""Steps of each environment before the warning; the longest episodes in common use, Atari's, have 27 000."""
 
 
 def evaluate_policy(model: Any, env: Any, *args: Any, callback: Callback | None = None, **kwargs: Any) -> Any:
     """
-    Warns if an episode does not end: without a time limit, a policy that goes in circles is evaluated for ever.
+    Warns if no episode ends: without a time limit, a policy that goes in circles is evaluated for ever.
 
-    :param model: to evaluate
-    :param env: to evaluate it in, which is asked for its masks where the model takes them
+    :param model: the model to evaluate
+    :param env: the environment to evaluate it in, which is asked for its masks if the model accepts them
     :param args: of SB3's function of this name
     :param callback: of SB3's function of this name
     :param kwargs: of SB3's function of this name
-    :return: what SB3's function does
+    :return: what SB3's function returns
     """
     module = maskable_evaluation if action_masks.are_taken(model, env) else evaluation
     return module.evaluate_policy(model, env, *args, callback=_Watch(callback), **kwargs)
@@ -32,9 +32,9 @@ def evaluate_policy(model: Any, env: Any, *args: Any, callback: Callback | None 
 
 class _Watch:
     """
-    Counts the steps since an episode has ended last.
+    Counts the steps since the last end of an episode.
 
-    :param callback: to be called too
+    :param callback: another callback to call
     """
 
     def __init__(self, callback: Callback | None) -> None:

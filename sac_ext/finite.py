@@ -43,7 +43,7 @@ def check_reward(reward: Any, source: str) -> None:
 
 def check_batch(batch: ReplayBufferSamples) -> None:
     """
-    :param batch: as the replay buffer gives it, after normalisation
+    :param batch: as sampled from the replay buffer, after normalisation
     :raises ValueError: if an observation contains NaN or a reward is not finite
     """
     source = "the replay buffer"
@@ -54,8 +54,8 @@ def check_batch(batch: ReplayBufferSamples) -> None:
 
 def check_buffer(observations: Iterable[Any], rewards: Any) -> None:
     """
-    :param observations: all that a replay buffer just loaded from a file has, in parts
-    :param rewards: likewise, or None if it keeps them under another name
+    :param observations: all observations of a replay buffer just loaded from a file, in parts
+    :param rewards: all of its rewards, or None if it keeps them under another name
     :raises ValueError: if an observation contains NaN or a reward is not finite
     """
     source = "the loaded replay buffer"

@@ -4,7 +4,7 @@ Shapes: ``B`` batch, ``C`` critics. Entropies are in nats. An action space enter
 over the policy of the reduced critics, and ``entropy``, the entropy of the policy; both are exact on discrete actions
 and one-sample estimates on Box (``entropy = -log_prob``), for which these formulas are those of SB3's ``SAC``.
 
-Sources: Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), below "SAC";
+Sources: Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), "SAC" below;
 Christodoulou 2019, "Soft Actor-Critic for Discrete Action Settings" (arXiv:1910.07207).
 """
 
@@ -18,15 +18,15 @@ REDUCTIONS: dict[str, Callable[[th.Tensor], th.Tensor]] = {
     "mean": lambda q_values: q_values.mean(dim=0),
 }
 """
-One estimate out of several critics, ``(C, ...)`` to ``(...)``, before any expectation over actions is taken: ``"min"``
+One estimate from several critics, ``(C, ...)`` to ``(...)``, before any expectation over actions is taken: ``"min"``
 is clipped double Q-learning (Fujimoto et al. 2018, arXiv:1802.09477).
 """
 
 
 def soft_value(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tensor:
     """
-    ``V(s) = E_pi[Q(s, a)] + alpha * H(pi(.|s))`` (SAC, eq. 3), or ``+ sum_k alpha_k H_k`` where each of ``K``
-    components of the action has a coefficient of its own.
+    ``V(s) = E_pi[Q(s, a)] + alpha * H(pi(.|s))`` (SAC, eq. 3), or ``+ sum_k alpha_k H_k`` if each of ``K`` components
+    of the action has its own coefficient.
 
     :param q: ``(B,)`` expected action value under the policy
     :param entropy: ``(B,)`` in nats, or ``(B, K)``
@@ -61,8 +61,8 @@ def critic_loss(
     :param q_taken: ``(C, B)`` value of the action in the batch, per critic
     :param target: ``(B,)``; no gradient flows into it
     :param weights: ``(B,)`` importance weights of prioritised replay (Schaul et al. 2016, arXiv:1511.05952), or None
-    :param q_clipped: ``(C, B)`` what :func:`clip_to_target_critic` gives, or None: each squared error is the larger one
-        of the two values'
+    :param q_clipped: ``(C, B)`` from :func:`clip_to_target_critic`, or None; with it, each squared error is the larger
+        of those of the two values
     :return: ``()``
     """
     _require_same_shape(q_taken=q_taken[0], target=target, weights=target if weights is None else weights)
@@ -117,11 +117,11 @@ def actor_loss(q: th.Tensor, entropy: th.Tensor, ent_coef: th.Tensor) -> th.Tens
 
 def entropy_penalty(entropy: th.Tensor, behavior_entropy: th.Tensor) -> th.Tensor:
     """
-    ``1/2 E_s[(H_behavior - H)^2]``, which holds the policy's entropy near that of the policy that acted (Zhou et al.
-    2022, arXiv:2209.10081).
+    ``1/2 E_s[(H_behavior - H)^2]``, which keeps the policy's entropy near that of the policy that took the actions
+    (Zhou et al. 2022, arXiv:2209.10081).
 
     :param entropy: ``(B,)`` in nats
-    :param behavior_entropy: ``(B,)`` in nats, when the actions in the batch were taken
+    :param behavior_entropy: ``(B,)`` the policy's entropy in nats when the actions in the batch were taken
     :return: ``()``
     """
     _require_same_shape(entropy=entropy, behavior_entropy=behavior_entropy)
@@ -137,13 +137,13 @@ def ent_coef_loss(
     """
     ``E_s[log alpha * (H(pi(.|s)) - target)]``: alpha grows while the entropy is below its target.
 
-    This is SAC, eq. 18, with ``log alpha`` in the place of ``alpha``, as in SB3 and softlearning.
+    This is SAC, eq. 18, with ``log alpha`` in place of ``alpha``, as in SB3 and softlearning.
 
-    :param log_ent_coef: ``(1,)``, or ``(K,)`` for a coefficient of each component, whose losses are summed
+    :param log_ent_coef: ``(1,)``, or ``(K,)`` if each component has its own coefficient; the losses are summed
     :param entropy: ``(B,)`` in nats, or ``(B, K)``; no gradient flows into it
     :param target_entropy: ``()`` in nats, or ``(K,)``; ``(B,)`` or ``(B, K)`` where it differs between states
-    :param has_choice: of the shape of ``entropy``, whether a state leaves a choice, or None if all do; others do
-        not count
+    :param has_choice: of the shape of ``entropy``, whether a state leaves a choice, or None if all do; states without a
+        choice are left out of the mean
     :return: ``()``
     """
     losses = log_ent_coef * (entropy - target_entropy).detach()
@@ -153,7 +153,7 @@ def ent_coef_loss(
 
 
 def _require_same_shape(**tensors: th.Tensor) -> None:
-    """Broadcasting ``(B,)`` against ``(B, 1)`` gives ``(B, B)`` without a word: refuse it instead."""
+    """Broadcasting ``(B,)`` against ``(B, 1)`` silently gives ``(B, B)``: refuse it instead."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise ValueError(f"expected tensors of one shape (B,), got {shapes}")

@@ -11,7 +11,7 @@ MAX_PENDING = 10_000
 
 
 class MetricLog:
-    """Collects the metrics of gradient steps, which need not all measure the same."""
+    """Collects the metrics of gradient steps, which need not all have the same ones."""
 
     def __init__(self) -> None:
         self.values: defaultdict[str, list[float]] = defaultdict(list)
@@ -26,7 +26,7 @@ class MetricLog:
             self.fetch()
 
     def fetch(self) -> None:
-        """Bring to the host what is still on the device, in one transfer."""
+        """Copy what is still on the device to the host, in one transfer."""
         if self._pending:
             fetched = th.stack([value for _, value in self._pending]).cpu().double().numpy()
             for (name, _), value in zip(self._pending, fetched, strict=True):
@@ -34,6 +34,6 @@ class MetricLog:
             self._pending.clear()
 
     def means(self) -> dict[str, float]:
-        """:return: mean by name, in double precision over single-precision values, which are SB3's digits"""
+        """:return: means by name, in double precision over single-precision values, which gives SB3's digits"""
         self.fetch()
         return {name: float(np.mean(values)) for name, values in self.values.items()}

@@ -15,10 +15,10 @@ from sac_ext import finite
 from sac_ext.buffers import DeviceReplayBuffer
 from sac_ext.buffers.files import SUFFIX, is_device_replay_buffer
 
-# Arguments of a replay buffer that are the model's where a file of it has others: where it is, and how it is drawn from
+# Arguments of a loaded replay buffer that are the model's, not the file's: where it is stored and how it is drawn from
 NOT_THE_FILES = ("storage_device", "memory_limit", "n_steps", "gamma", "soft_n_steps", "prioritized", "alpha", "beta")
 
-# Attributes that _setup_model makes out of the arguments: never saved, made again on load
+# Attributes that _setup_model creates from the arguments: never saved, created again on load
 RESOLVED = (
     "actor",
     "critic",
@@ -49,7 +49,7 @@ class ModelFiles(OffPolicyAlgorithm):
     target_entropy: Any
     _entropy_target_state: dict[str, Any]
     _saved_for_auto: float | None = None
-    """In a file, the target entropy that stands for "auto"."""
+    """In a file, the target entropy that was saved in place of "auto"."""
     log_ent_coef: th.Tensor | None
     ent_coef_optimizer: th.optim.Optimizer | None
 
@@ -63,8 +63,9 @@ class ModelFiles(OffPolicyAlgorithm):
         include: Iterable[str] | None = None,
     ) -> None:
         """
-        Save all the attributes of the object and the model parameters in a zip-file, as SB3 does. On Box, and with the
-        arguments that SAC does not have at their defaults, ``stable_baselines3.SAC.load`` reads it.
+        Save all the attributes of the object and the model parameters in a zip-file, as SB3 does.
+        ``stable_baselines3.SAC.load`` reads it if actions are Box, the arguments that SAC lacks have their defaults,
+        and the others have forms that SAC accepts.
 
         :param path: path to the file where the rl agent should be saved
         :param exclude: name of parameters that should be excluded in addition to the default ones
@@ -76,7 +77,7 @@ class ModelFiles(OffPolicyAlgorithm):
         if self.target_entropy == "auto" and not isinstance(default, str):
             self.target_entropy = default  # SAC would ask its environment what "auto" means, and fail without one
             self._saved_for_auto = default
-        if self.replay_buffer_class is DeviceReplayBuffer:  # SAC, and SoftAC, take their own
+        if self.replay_buffer_class is DeviceReplayBuffer:  # with None, SAC and SoftAC each use their own
             self.replay_buffer_class = None
         try:
             super().save(path, exclude, include)
@@ -85,19 +86,19 @@ class ModelFiles(OffPolicyAlgorithm):
             self._saved_for_auto = None
 
     def _restore_target_entropy(self) -> None:
-        """What was passed stands where a file had a number for ``"auto"``, and that has not been changed since."""
+        """Restore ``"auto"`` where the file has a number in its place, unless that has been changed since."""
         if self._saved_for_auto is not None and self._saved_for_auto == self.target_entropy:
             self.target_entropy = "auto"
         self._saved_for_auto = None
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """
-        Save the replay buffer: a ``DeviceReplayBuffer`` without pickle, as safetensors with JSON in the header, any
+        Save the replay buffer: a ``DeviceReplayBuffer`` as safetensors with JSON in the header instead of a pickle, any
         other as SB3 does.
 
-        :param path: Path to the file, which gets ``.safetensors`` (SB3's: ``.pkl``) if it has no suffix, or a file
-            object
-        :raises ValueError: if there is none
+        :param path: Path to the file, or a file object. A path without suffix gets ``.safetensors`` (``.pkl`` for SB3's
+            buffers)
+        :raises ValueError: if there is no replay buffer
         """
         if getattr(self, "replay_buffer", None) is None:  # users may have deleted it to free memory
             raise ValueError("there is no replay buffer to save: it was deleted, or set to None")
@@ -112,16 +113,17 @@ class ModelFiles(OffPolicyAlgorithm):
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
-        Load a replay buffer that ``save_replay_buffer`` wrote, or a pickle of SB3's, whatever its suffix. The model
-        keeps the buffer it had where this fails. Where a ``DeviceReplayBuffer`` is stored and how it is drawn from is
-        the model's (``n_steps``, ``replay_buffer_kwargs``), the rest is the file's; a pickle of SB3's buffers gives a
-        buffer of SB3's, with a warning if the model's had n-step returns or priorities that it has not.
+        Load a replay buffer that ``save_replay_buffer`` wrote, or a pickle of SB3's; the content decides, not the
+        suffix. If loading fails, the model keeps the buffer it had. Where a ``DeviceReplayBuffer`` is stored and how it
+        is drawn from are the model's settings (``n_steps``, ``replay_buffer_kwargs``), the rest is the file's. A pickle
+        of one of SB3's buffers gives that buffer, with a warning if its ``n_steps`` is not the model's, or the model's
+        buffer was prioritised.
 
         :param path: Path to the file (without suffix: ``.safetensors``, or else ``.pkl``), or a file object
-        :param truncate_last_traj: Whether the last trajectory counts as cut off where the file ends; with a pickle, for
-            ``HerReplayBuffer`` only
-        :raises ValueError: if it is no replay buffer, not a whole file, holds NaN, or transitions of another number of
-            environments or of other spaces than the model has
+        :param truncate_last_traj: Whether the last trajectory counts as truncated where the file ends; with a pickle of
+            SB3's buffers, for ``HerReplayBuffer`` only
+        :raises ValueError: if the file is not a replay buffer or not whole, contains NaN, or has transitions of another
+            number of environments or of other spaces than the model's
         """
         if isinstance(path, str | pathlib.Path):
             path = _existing(pathlib.Path(path))
@@ -151,13 +153,13 @@ class ModelFiles(OffPolicyAlgorithm):
         before = getattr(self, "replay_buffer", None)
         try:
             if isinstance(path, str | pathlib.Path):
-                with open(path, "rb") as file:  # SB3 would leave it open where this fails
+                with open(path, "rb") as file:  # SB3 would leave it open if this fails
                     super().load_replay_buffer(file, truncate)
             else:
                 super().load_replay_buffer(path, truncate)
         except (pickle.UnpicklingError, EOFError) as error:
             raise ValueError(f"{path} is no replay buffer, neither in our format nor a pickle: {error}") from error
-        except AssertionError as error:  # SB3's
+        except AssertionError as error:  # raised by SB3
             raise ValueError(f"{path} is no replay buffer that this model can have: {error}") from error
         buffer = self.replay_buffer
         assert buffer is not None
@@ -194,7 +196,7 @@ class ModelFiles(OffPolicyAlgorithm):
 
 
 def _check_sb3s(buffer: ReplayBuffer) -> None:
-    """Look for NaN; not into a buffer that keeps its transitions under other names."""
+    """Refuse NaN; a buffer that keeps its transitions under other names is not checked."""
     filled, observations = buffer.size(), []
     for name in ("observations", "next_observations"):
         stored = getattr(buffer, name, None)
@@ -207,7 +209,7 @@ def _check_sb3s(buffer: ReplayBuffer) -> None:
 
 
 def _existing(path: pathlib.Path) -> pathlib.Path:
-    """:return: the path, with a suffix that makes it an existing file if it has none"""
+    """:return: the path; one without suffix gets the suffix with which the file exists"""
     if not path.suffix:
         for candidate in (path.with_name(path.name + suffix) for suffix in (SUFFIX, ".pkl")):
             if candidate.exists():

@@ -15,7 +15,7 @@ from torch import nn
 
 from sac_ext.components import ActionCode, Components, draw
 
-ROWS_AT_ONCE = 16_384  # through a critic's hidden layers, which bounds the memory that a step takes
+ROWS_AT_ONCE = 16_384  # that go through a critic's hidden layers together, which bounds the memory of a step
 
 
 class CategoricalActor(BasePolicy):
@@ -77,7 +77,7 @@ class CategoricalActor(BasePolicy):
     def log_probs(self, obs: PyTorchObs, action_masks: th.Tensor | None = None) -> th.Tensor:
         """
         :param obs: Observations
-        :param action_masks: which values the environment allows, one after the other for all its components, or None
+        :param action_masks: which values the environment allows, one component after the other, or None for all
         :return: ``(B, K, A)``
         """
         logits = self.action_logits(obs)
@@ -90,7 +90,7 @@ class CategoricalActor(BasePolicy):
     def forward(self, obs: PyTorchObs, deterministic: bool = False, action_masks: th.Tensor | None = None) -> th.Tensor:
         """
         :param obs: Observations
-        :param deterministic: take the most probable values instead of drawing them
+        :param deterministic: take the most probable values instead of sampling them
         :param action_masks: as for :meth:`log_probs`
         :return: ``(B, *shape)`` int64, actions as the environment counts them
         """
@@ -104,19 +104,19 @@ class CategoricalActor(BasePolicy):
 
 class CategoricalCritic(BaseModel):
     """
-    Critic networks that see the observation alone and give a value for each action, or each value of a component, at
-    once. Parameter names follow SB3's ``ContinuousCritic`` (``qf0``, ``qf1``, ...).
+    Critic networks that see only the observation and have an output for each action, or for each value of a component.
+    Parameter names follow SB3's ``ContinuousCritic`` (``qf0``, ``qf1``, ...).
 
     :param observation_space: Observation space
     :param action_space: Action space
-    :param n_outputs: how many values
+    :param n_outputs: Number of outputs of each critic
     :param net_arch: Sizes of the hidden layers
     :param features_extractor: Network to extract features
     :param features_dim: Number of features
     :param activation_fn: Activation function
     :param normalize_images: Whether to divide images by 255
     :param n_critics: Number of critics
-    :param share_features_extractor: Whether the features extractor is the actor's, which the actor's loss alone trains
+    :param share_features_extractor: Whether the features extractor is the actor's, trained by the actor's loss alone
     """
 
     features_extractor: BaseFeaturesExtractor
@@ -153,7 +153,7 @@ class CategoricalCritic(BaseModel):
         :param obs: Observations
         :return: for each critic ``(B, n_outputs)``
         """
-        # a shared extractor learns from the actor's loss alone: no graph is needed here
+        # a shared extractor is trained by the actor's loss alone: no autograd graph is needed here
         with th.set_grad_enabled(th.is_grad_enabled() and not self.share_features_extractor):
             features = self.extract_features(obs, self.features_extractor)
         return tuple(q_network(features) for q_network in self.q_networks)
@@ -161,8 +161,8 @@ class CategoricalCritic(BaseModel):
 
 class ActionInputCritic(ContinuousCritic):
     """
-    SB3's critics with a one-hot action as their input, and a short way to the values of actions that differ from it in
-    one component.
+    SB3's critics with a one-hot action as their input, and a faster way to evaluate actions that differ from it in one
+    component.
 
     :param components: of the actions
     :param kwargs: of ``ContinuousCritic``
@@ -183,12 +183,12 @@ class ActionInputCritic(ContinuousCritic):
     @th.no_grad()
     def with_one_changed(self, features: th.Tensor, index: th.Tensor, positions: th.Tensor) -> th.Tensor:
         """
-        Values of the action in which one component has another value. Changing it adds the difference of two columns
-        of the first layer's weights to that layer's output, which need not be computed anew.
+        Values of the actions that differ from a given one in one component. The change adds the difference of two
+        columns of the first layer's weights to that layer's output, which therefore need not be computed again.
 
         :param features: ``(B, features_dim)``
         :param index: ``(B, K)`` the action, from 0
-        :param positions: ``(R,)`` flat positions of the values to put in, each in its component
+        :param positions: ``(R,)`` flat positions of the values to try, each in its own component
         :return: ``(C, B, R)``
         """
         one_hot, taken = self.components.one_hot(index), self.components.flat_positions(index)

@@ -1,4 +1,4 @@
-"""Which observations there can be."""
+"""Which observation spaces are supported."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How an optimizer steps down a loss: by its own step, or by Adam as a function, which a graph can hold."""
+"""How an optimizer takes a step on a loss: by its own ``step()``, or by Adam as a function, which a graph can hold."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,7 +18,7 @@ def trainable(optimizer: Optimizer) -> list[th.Tensor]:
 
 def by_own_step(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | None) -> None:
     """
-    Whatever optimizer it is: gradients are left in ``grad``, where its ``step()`` and users' callbacks find them.
+    For any optimizer: gradients are left in ``grad``, where its ``step()`` and users' callbacks find them.
 
     :param loss: ``()``
     :param optimizer: gradients are computed for its own parameters and for no others
@@ -35,10 +35,10 @@ def by_own_step(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | No
 def by_adam(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | None) -> None:
     """
     ``Adam.step()`` (Kingma & Ba 2015, arXiv:1412.6980) in torch's functional form, on the optimizer's own state:
-    nothing waits for the device and nothing hinders a graph. The learning rate may be a tensor. ``grad`` stays.
+    it never waits for the device, and a graph can hold it. The learning rate may be a tensor. ``grad`` stays as it is.
 
     :param loss: ``()``
-    :param optimizer: one that :func:`why_not_by_adam` finds no fault with, after :func:`prepare`
+    :param optimizer: one for which :func:`why_not_by_adam` returns None, after :func:`prepare`
     :param max_grad_norm: as for :func:`by_own_step`
     """
     parameters = trainable(optimizer)
@@ -54,8 +54,8 @@ def by_adam(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | None) 
         if not with_gradient:
             continue
         states = [optimizer.state[p] for p, _ in with_gradient]
-        never_waits = th.compiler.is_compiling() or with_gradient[0][0].is_cuda  # elsewhere torch has no such form
-        # In single precision 1 - 0.999 ** step has but three digits at the first steps
+        never_waits = th.compiler.is_compiling() or with_gradient[0][0].is_cuda  # torch lacks this form elsewhere
+        # In single precision, 1 - 0.999 ** step has only three digits at the first steps
         steps = [state["step"].double() for state in states]
         with th.no_grad():
             adam(
@@ -81,14 +81,14 @@ def by_adam(loss: th.Tensor, optimizer: Optimizer, max_grad_norm: float | None) 
 
 
 def _clip(gradients: Sequence[th.Tensor | None], max_norm: float) -> list[th.Tensor | None]:
-    """``torch.nn.utils.clip_grad_norm_`` on gradients that are not in ``grad``."""
+    """``torch.nn.utils.clip_grad_norm_`` for gradients that are not in ``grad``."""
     norm = nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None])
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return [None if gradient is None else gradient * scale for gradient in gradients]
 
 
 def why_not_by_adam(optimizer: Optimizer) -> str | None:
-    """:return: why :func:`by_adam` cannot stand in for its ``step()``, or None"""
+    """:return: why :func:`by_adam` cannot replace its ``step()``, or None if it can"""
     if type(optimizer) not in (th.optim.Adam, th.optim.AdamW):
         return f"the optimizer {type(optimizer).__name__} is neither Adam nor AdamW"
     own_hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
@@ -105,7 +105,7 @@ def why_not_by_adam(optimizer: Optimizer) -> str | None:
 
 
 def prepare(optimizer: Optimizer) -> None:
-    """Give each parameter the state that ``Adam.step()`` would create at its first step, the counter on its device."""
+    """Give each parameter the state that ``Adam.step()`` would create first, with the step counter on its device."""
     for group in optimizer.param_groups:
         names = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if group["amsgrad"] else [])]
         for parameter in filter(lambda p: p.requires_grad, group["params"]):

@@ -1,4 +1,4 @@
-"""Policies: an actor, the critics and their targets, sized by the action space's head."""
+"""Policies: an actor, the critics and the target critics, built by the action space's head."""
 
 from itertools import chain
 from typing import Any
@@ -19,17 +19,17 @@ from sac_ext.heads import ActionHead, make_head
 class SoftACPolicy(sac.SACPolicy):
     """
     SB3's ``SACPolicy`` with the networks that the action space needs: on Box SB3's own, under the same parameter
-    names, on discrete kinds a categorical actor and the critics that ``critic`` names.
+    names; on discrete actions a categorical actor and the kind of critics that ``critic`` selects.
 
     Takes the arguments of ``SACPolicy``, and those below. ``use_sde``, ``log_std_init``, ``use_expln`` and
     ``clip_mean`` belong to Gaussian policies and are refused on discrete actions.
 
     :param args: of ``SACPolicy``
-    :param critic: on discrete actions, how critics value them: ``"joint"`` with an output for each joint action,
-        ``"local"`` with the action as an input, ``"additive"`` with an output for each value of a component, summed
-        up; ``"auto"``, which is the default, for joint up to 512 joint actions and local beyond
-    :param local_components: with local critics, from how many components, drawn anew at each step, the actor's gradient
-        is estimated; None for all
+    :param critic: kind of critics, on discrete actions: ``"joint"`` has an output for each joint action, ``"local"``
+        has the action as an input, ``"additive"`` sums up outputs for the values of the components; ``"auto"``, the
+        default, is joint for up to 512 joint actions or a single component, otherwise local
+    :param local_components: with local critics, number of components, drawn anew at each step, from which the actor's
+        gradient is estimated; None for all
     :param kwargs: of ``SACPolicy``
     """
 
@@ -59,17 +59,17 @@ class SoftACPolicy(sac.SACPolicy):
         action_masks: np.ndarray | None = None,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
         """
-        SB3's ``predict``, with action masks as sb3-contrib's maskable policies take them.
+        SB3's ``predict``, with action masks as sb3-contrib's maskable policies accept them.
 
         :param observation: the input observation
         :param state: not used
         :param episode_start: not used
-        :param deterministic: take the most probable action instead of drawing one
+        :param deterministic: take the most probable action instead of sampling one
         :param action_masks: ``(S,)``, or ``(B, S)`` for a batch: which values each component may take, one component
             after the other; None for all
         :return: the actions, int64 for discrete ones, and the state
-        :raises ValueError: for masks of another shape, or that leave a component no value, or on Box
-        :raises TypeError: for masks that are not of bool, or 0 and 1
+        :raises ValueError: for masks of a wrong shape, that leave some component no value, or on Box
+        :raises TypeError: for masks that are neither of bool nor of integers
         """
         if action_masks is not None:
             checked = masking.check(action_masks, self.head.mask_sizes, self.action_space)
@@ -87,7 +87,7 @@ class SoftACPolicy(sac.SACPolicy):
 
     def set_training_mode(self, mode: bool) -> None:
         """
-        Sets it only where it is not set: SB3 asks for it at every ``predict()``, and looking is cheaper.
+        Sets the mode only where it changes: SB3 asks for it at every ``predict()``, and checking is cheaper.
 
         :param mode: whether dropout and batch normalisation work as in training
         """
@@ -120,7 +120,7 @@ def head_of(policy: BasePolicy, default: ActionHead) -> ActionHead:
     :param policy: any policy with an actor and critics, SB3's own ``SACPolicy`` included
     :param default: the head of its action space
     :return: the head it was built with, or else the default
-    :raises TypeError: if its actor is not one the head understands
+    :raises TypeError: if the head cannot use its actor
     """
     head = policy.head if isinstance(policy, SoftACPolicy) else default
     actor = getattr(policy, "actor", None)

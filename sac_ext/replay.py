@@ -1,4 +1,4 @@
-"""The replay buffer of a model: made to fit it, its environment and its files, and drawn from."""
+"""The replay buffer of a model: created to fit the model, its environment and its files, and drawn from."""
 
 import inspect
 import io
@@ -17,19 +17,19 @@ from sac_ext.model_files import ModelFiles
 
 
 class Replay(ModelFiles):
-    """The part of ``SoftAC`` that has the replay buffer."""
+    """The part of ``SoftAC`` that handles the replay buffer."""
 
     head: ActionHead
     entropy_penalty: float | None
     _loaded: bool
-    """Whether it comes from a file."""
+    """Whether the model comes from a file."""
     _masked: bool | None = None
-    """Whether the environment has masks; None until it was asked, which may take a message to another process."""
+    """Whether the environment has masks; None until it is asked, which may take a message to another process."""
 
     def _prepare_replay_buffer(self) -> None:
-        """Ours, unless another class was asked for; that one SB3 creates."""
+        """Create our buffer, unless another class was asked for, which SB3 creates."""
         if self.replay_buffer_class is NStepReplayBuffer and self.replay_buffer_kwargs.get("n_steps") == self.n_steps:
-            # SB3 chose it for n_steps when the model was set up that is now loaded
+            # SB3 chose this class for n_steps when it set up the model that is now loaded
             self.replay_buffer_class = None
             chosen = {"n_steps", "gamma"}
             self.replay_buffer_kwargs = {k: v for k, v in self.replay_buffer_kwargs.items() if k not in chosen}
@@ -70,7 +70,7 @@ class Replay(ModelFiles):
         )
 
     def _n_step_arguments(self) -> dict[str, Any]:
-        """:return: what a replay buffer has to know of n-step returns"""
+        """:return: the replay buffer's arguments for n-step returns"""
         asked = self.replay_buffer_kwargs.get("n_steps", self.n_steps)
         if self.n_steps not in (1, asked):
             raise ValueError(f"n_steps={self.n_steps}, but replay_buffer_kwargs has n_steps={asked}: leave one out")
@@ -78,24 +78,24 @@ class Replay(ModelFiles):
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
-        See :meth:`ModelFiles.load_replay_buffer`. Where the model has no replay buffer, the loaded one is drawn from as
-        a new one would be.
+        See :meth:`ModelFiles.load_replay_buffer`. If the model has no replay buffer, the loaded one is drawn from as a
+        new one would be.
 
         :param path: Path to the file, or a file object
-        :param truncate_last_traj: Whether the last trajectory counts as cut off where the file ends
-        :raises ValueError: if it is no replay buffer that this model can have
+        :param truncate_last_traj: Whether the last trajectory counts as truncated where the file ends
+        :raises ValueError: if it is not a replay buffer that this model can use
         """
         self._replace_missing_replay_buffer()
         super().load_replay_buffer(path, truncate_last_traj)
 
     def _replace_missing_replay_buffer(self) -> None:
-        """Users may have deleted it to free memory, or set it to None to begin with an empty one."""
+        """Create one if users have deleted it to free memory, or set it to None to begin with an empty one."""
         if getattr(self, "replay_buffer", None) is None:
             self.replay_buffer = None
             self._prepare_replay_buffer()
 
     def _needed_notes(self) -> dict[str, Any]:
-        """:return: what the replay buffer has to keep for this environment and these arguments, as its arguments"""
+        """:return: arguments for what the replay buffer must also keep for this environment and this model"""
         return {
             "behavior_entropy": self.entropy_penalty is not None,
             "action_mask_size": sum(self.head.mask_sizes) if self._environment_has_masks() else 0,
@@ -108,9 +108,10 @@ class Replay(ModelFiles):
 
     def _fit_replay_buffer_to_environment(self) -> None:
         """
-        A model loaded without an environment did not know of its action masks.
+        Replace an empty buffer that does not keep what the environment needs: a model loaded without an environment
+        did not know of its action masks.
 
-        :raises ValueError: where the buffer lacks what is needed and has transitions already, or is not ours
+        :raises ValueError: if such a buffer already has transitions, or is not a ``DeviceReplayBuffer``
         """
         self._replace_missing_replay_buffer()
         buffer = self.replay_buffer
@@ -121,7 +122,7 @@ class Replay(ModelFiles):
             raise _lacks(lacking, type(buffer), buffer)
 
     def _lacking(self, buffer: Any) -> list[str]:
-        """:return: what a replay buffer, or a class of them, would have to keep and does not"""
+        """:return: what a replay buffer, or a class of them, would have to keep but does not"""
         return [name for name, value in self._needed_notes().items() if value and getattr(buffer, name, None) != value]
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
@@ -135,14 +136,14 @@ class Replay(ModelFiles):
         self._masked = None
 
     def _check_notes_are_kept(self) -> None:
-        """:raises ValueError: if the replay buffer lacks what the entropy penalty or the environment's masks need"""
+        """:raises ValueError: if the replay buffer does not keep what the entropy penalty or the action masks need"""
         lacking = self._lacking(self.replay_buffer)
         if lacking:
             raise _lacks(lacking, type(self.replay_buffer), self.replay_buffer)
 
     @property
     def _progress_remaining(self) -> float:
-        """From 1 to 0, also where the last rollout goes beyond the number of steps asked for."""
+        """From 1 to 0, never below, although the last rollout may go beyond the number of steps asked for."""
         return max(0.0, self._current_progress_remaining)
 
     def _batches(self, n: int, batch_size: int) -> Iterator[Any]:

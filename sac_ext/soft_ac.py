@@ -1,5 +1,5 @@
-"""The SB3 algorithm class: arguments, wiring, logging, what is saved. Formulas are in ``losses``, their order in
-``update``, action spaces in ``heads``."""
+"""The SB3 algorithm class: arguments, wiring, logging, loading. Formulas are in ``losses``, their order in ``update``,
+action spaces in ``heads``."""
 
 import inspect
 import io
@@ -36,21 +36,21 @@ SelfSoftAC = TypeVar("SelfSoftAC", bound="SoftAC")
 
 class SoftAC(EntCoef):
     """
-    Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also learns Discrete, MultiDiscrete and MultiBinary
-    actions, within action masks where the environment has ``action_masks()`` (sb3-contrib's convention).
+    Soft Actor-Critic: a drop-in for ``stable_baselines3.SAC`` that also supports Discrete, MultiDiscrete and
+    MultiBinary actions, with action masks where the environment has ``action_masks()`` (sb3-contrib's convention).
 
     On Box action spaces, on the CPU and with the keyword-only arguments at their defaults, training gives the numbers
     of SB3's ``SAC`` bit for bit. Papers: https://arxiv.org/abs/1812.05905 (SAC with a learned coefficient),
     https://arxiv.org/abs/1910.07207 (discrete actions).
 
     Entropies are in nats; on Box they are those of the action scaled to [-1, 1]. Arguments are checked and resolved
-    when the model is set up, so ``SoftAC.load(path, actor_learning_rate=1e-4)`` works as the constructor does; the
-    attributes of the keyword-only ones keep what was passed.
+    when the model is set up, so ``SoftAC.load(path, actor_learning_rate=1e-4)`` works as in the constructor; the
+    attributes of keyword-only arguments keep what was passed.
 
     :param policy: The policy model to use (MlpPolicy, CnnPolicy, MultiInputPolicy, or a class)
     :param env: The environment to learn from (if registered in Gym, can be str)
     :param learning_rate: learning rate for the actor, the critics and the entropy coefficient: a number,
-        ``"lin_3e-4"`` (linear from 3e-4 to 0) or a function of the progress remaining (from 1 to 0)
+        ``"lin_3e-4"`` (linearly from 3e-4 to 0) or a function of the progress remaining (from 1 to 0)
     :param buffer_size: size of the replay buffer
     :param learning_starts: how many steps of the model to collect transitions for before learning starts
     :param batch_size: Minibatch size for each gradient update
@@ -63,20 +63,21 @@ class SoftAC(EntCoef):
     :param replay_buffer_class: Replay buffer class to use (for instance ``HerReplayBuffer``, or SB3's
         ``ReplayBuffer``). If ``None``, :class:`~sac_ext.DeviceReplayBuffer`.
     :param replay_buffer_kwargs: Keyword arguments to pass to the replay buffer on creation.
-    :param optimize_memory_usage: Store each observation once instead of as next observation too.
-    :param n_steps: When n_step > 1, uses n-step return when updating the Q-value network,
-        where ``replay_buffer_class`` is ``None`` or ``DeviceReplayBuffer``
-    :param ent_coef: Entropy coefficient (alpha): ``"auto"`` learns it, ``"auto_0.1"`` learns it from 0.1 on; a number,
-        ``"lin_0.2"`` or a function of the progress remaining fixes it. ``"auto"`` starts at 1 on Box, 0.1 on discrete
-        actions.
-    :param target_update_interval: update the target critics every ``target_update_interval`` gradient steps. As in SB3
-        they are counted from the start of each ``train()``, so with ``gradient_steps=1`` every step updates them.
-    :param target_entropy: where a learned coefficient steers the entropy, in nats: ``"auto"`` (minus the number of
-        action dimensions on Box; on discrete actions ``"linear:0.5->0.1@0.5"``, from half the maximum to a tenth over
-        the first half of training), a number, a string such as ``"fraction:0.5"``, a dict such as
+    :param optimize_memory_usage: Store each observation once, instead of a second time as the next observation.
+    :param n_steps: When n_steps > 1, use n-step returns to update the critics (only where ``replay_buffer_class`` is
+        ``None`` or ``DeviceReplayBuffer``)
+    :param ent_coef: Entropy coefficient (alpha): learned with ``"auto"`` or ``"auto_0.1"`` (starting at 0.1); fixed or
+        scheduled with a number, ``"lin_0.2"`` or a function of the progress remaining. ``"auto"`` starts at 1 on Box,
+        0.1 on discrete actions.
+    :param target_update_interval: update the target networks every ``target_update_interval`` gradient steps. As in
+        SB3, steps are counted from the start of each ``train()``, so with ``gradient_steps=1`` the target networks are
+        updated at every step.
+    :param target_entropy: the entropy in nats that a learned coefficient steers the policy to: ``"auto"`` (minus the
+        number of action dimensions on Box; on discrete actions ``"linear:0.5->0.1@0.5"``, from half the maximum entropy
+        to a tenth over the first half of training), a number, a string such as ``"fraction:0.5"``, a dict such as
         ``{"kind": "per_dim", "scale": 0.5}``, an :class:`~sac_ext.EntropyTarget`, a function of the progress remaining,
-        or, with ``per_component``, a list of these. With action masks each state's target is the same share of the
-        entropy that its mask leaves. A fixed coefficient aims at nothing, as in SB3
+        or, with ``per_component``, a list of these. With action masks, each state's target is scaled to the maximum
+        entropy that its mask leaves. With a fixed coefficient it has no effect, as in SB3
     :param use_sde: Whether to use generalized State Dependent Exploration (gSDE); for Box action spaces only
     :param sde_sample_freq: Sample a new noise matrix every n steps when using gSDE
         Default: -1 (only sample at the beginning of the rollout)
@@ -92,39 +93,40 @@ class SoftAC(EntCoef):
     :param device: Device (cpu, cuda, ...) on which the code should be run.
         Setting it to auto, the code will be run on the GPU if possible.
     :param _init_setup_model: Whether or not to build the network at the creation of the instance
-    :param actor_learning_rate: as ``learning_rate``, for the actor alone; None for ``learning_rate``
-    :param critic_learning_rate: as ``learning_rate``, for the critics alone; None for ``learning_rate``
-    :param ent_coef_learning_rate: as ``learning_rate``, for a learned coefficient alone; None for ``learning_rate``
-    :param ent_coef_bounds: ``(low, high)`` that a learned coefficient is kept within, with a warning while a bound
-        holds; ``high`` may be infinite. ``ent_coef="auto"`` then starts inside. None for the default: no bounds on
-        Box, (1e-4, 10) on discrete actions. With ``per_component`` also one pair for each component
-    :param per_component: learn a coefficient for each component of the action, where the policy is a product of them
-        (MultiDiscrete and MultiBinary with local or additive critics). Each aims at its part of ``target_entropy``, in
-        proportion to the components' maximum entropies, or at its own if that is a list
-    :param policy_delay: train the actor and the coefficient only every ``policy_delay``-th gradient step (Fujimoto et
-        al. 2018, arXiv:1802.09477)
+    :param actor_learning_rate: like ``learning_rate``, for the actor alone; None means ``learning_rate``
+    :param critic_learning_rate: like ``learning_rate``, for the critics alone; None means ``learning_rate``
+    :param ent_coef_learning_rate: like ``learning_rate``, for a learned coefficient alone; None means ``learning_rate``
+    :param ent_coef_bounds: ``(low, high)`` for a learned coefficient, ``(0, inf)`` for no bounds; a warning says when
+        it is held at a bound. ``ent_coef="auto"`` then starts inside the bounds. None for the default: no bounds on
+        Box, (1e-4, 10) on discrete actions. With ``per_component`` also a list of pairs, one for each component
+    :param per_component: learn a coefficient for each component of MultiDiscrete and MultiBinary actions; needs local
+        or additive critics, whose policies are products over components. A single ``target_entropy`` is divided in
+        proportion to the components' maximum entropies (``epsilon`` gives each component its own); a list has a target
+        for each
+    :param policy_delay: update the actor and the entropy coefficient only every ``policy_delay``-th gradient step
+        (Fujimoto et al. 2018, arXiv:1802.09477)
     :param entropy_in_critic: weight, from 0 to 1, of the entropy bonus in the TD target; None for the default: 1 on
         Box, 0 on discrete actions
     :param critic_reduction: ``"min"`` or ``"mean"`` over the critics; None for the default: min on Box, mean on
         discrete actions
-    :param q_clip: ``c`` of Q-clip (Zhou et al. 2022, arXiv:2209.10081): each squared TD error is the larger one of
+    :param q_clip: ``c`` of Q-clip (Zhou et al. 2022, arXiv:2209.10081): each squared TD error is the larger of
         ``(Q - y)^2`` and ``(Q' + clip(Q - Q', -c, c) - y)^2``, with ``Q'`` from the target critic; None for the plain
         squared error
-    :param entropy_penalty: weight in the actor's loss of half the squared difference between the policy's entropy and
-        that of the policy that acted (Zhou et al. 2022); None for none. On discrete actions, with a
-        ``DeviceReplayBuffer``
-    :param max_grad_norm: clip the actor's and the critics' gradients, each to this norm; None for no limit
-    :param exploration_eps: probability, a number, ``"lin_0.1"`` or function of the progress remaining, that an action
-        in training is drawn uniformly (from what a mask allows) instead of by the policy, as in DQN; on discrete
-        actions. A soft policy explores among actions of similar values; this also tries those whose values are low
+    :param entropy_penalty: weight of a term in the actor's loss: half the squared difference between the policy's
+        entropy and that of the policy that took the action (Zhou et al. 2022); None for no such term. Discrete actions
+        only; needs a ``DeviceReplayBuffer``
+    :param max_grad_norm: the actor's and the critics' gradients are each clipped to this norm; None for no limit
+    :param exploration_eps: probability of a uniformly random action (among those that a mask allows) in training, as
+        in DQN: a number, ``"lin_0.1"`` or a function of the progress remaining; discrete actions only. A soft policy
+        explores among actions of similar values; this also tries actions whose values are low
     :param execution: how gradient steps run: ``"eager"`` operation by operation, ``"compile"`` as one compiled graph,
         ``"cuda_graph"`` as a graph captured on CUDA, or ``"auto"`` for the fastest mode known to match eager on the
-        device, which is eager in this version. All give the same parameters up to rounding; what a mode cannot do runs
-        eagerly, with a warning that says why
-    :param precision: of matrix products in float32 during gradient steps, see ``torch.set_float32_matmul_precision``:
-        ``"highest"``, ``"high"`` or ``"medium"``; None for what torch is set to
+        device, which is eager in this version. All modes give the same parameters up to rounding; what cannot run in a
+        mode runs eagerly, with a warning that says why
+    :param precision: of float32 matrix products in gradient steps: ``"highest"``, ``"high"`` or ``"medium"``, as in
+        ``torch.set_float32_matmul_precision``; None for torch's current setting
     :raises ValueError: for an argument out of its range, or a target entropy that no policy can reach
-    :raises TypeError: for an argument of the wrong type, or an action space without a policy
+    :raises TypeError: for an argument of the wrong type, or an unsupported observation or action space
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -211,7 +213,7 @@ class SoftAC(EntCoef):
             support_multi_env=True,
         )
         self.target_entropy = target_entropy
-        self._entropy_target_state: dict[str, Any] = {}  # of the file that the model was loaded from
+        self._entropy_target_state: dict[str, Any] = {}  # from the file that the model was loaded from
         self.log_ent_coef: th.Tensor | None = None
         self.ent_coef = ent_coef
         self.target_update_interval = target_update_interval
@@ -243,7 +245,7 @@ class SoftAC(EntCoef):
         self.head = make_head(self.action_space, **options)
         self._restore_target_entropy()
         self._check_arguments()
-        self._parse_ent_coef(check_target=not self._loaded, trained=self._loaded)  # it may be loaded to be played
+        self._parse_ent_coef(check_target=not self._loaded, trained=self._loaded)  # it may be loaded only to play
         self._setup_lr_schedule()
         self._prepare_replay_buffer()
         kept = self.n_steps
@@ -267,7 +269,8 @@ class SoftAC(EntCoef):
         self._execution_in_use = self.execution
 
     def _check_arguments(self) -> None:
-        """Refuse what cannot work, before anything is allocated and, since it may be set on the model, in each run."""
+        """Refuse invalid arguments before anything is allocated and, since users may set them on the model, at the
+        start of each run."""
         if self.action_noise is not None and not self.head.continuous:
             raise ValueError(
                 f"action_noise is added to continuous actions, but the action space is {self.action_space}: "
@@ -278,7 +281,7 @@ class SoftAC(EntCoef):
         arguments.integer_from("buffer_size", self.buffer_size, low=1)
         arguments.integer_from("n_steps", self.n_steps, low=1)
         learning_starts = arguments.number_between("learning_starts", self.learning_starts, low=0)
-        if isinstance(self.learning_starts, str):  # "1e3" of a YAML file
+        if isinstance(self.learning_starts, str):  # YAML reads 1e3 as a string
             self.learning_starts = int(learning_starts)
         arguments.integer_from("batch_size", self.batch_size, low=1)
         arguments.integer_from("gradient_steps", self.gradient_steps, low=-1)
@@ -339,7 +342,7 @@ class SoftAC(EntCoef):
             update_learning_rate(optimizer, self._learning_rate(name))
 
     def _optimizers(self) -> dict[str, th.optim.Optimizer]:
-        """By the name of the learning rate that is theirs."""
+        """:return: each optimizer by the name of its learning rate"""
         optimizers = {
             "actor_learning_rate": self.actor.optimizer,
             "critic_learning_rate": self.critic.optimizer,
@@ -352,20 +355,23 @@ class SoftAC(EntCoef):
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """
-        Sample the replay buffer and take gradient steps on critics, actor and coefficient. Losses are fetched from the
-        device once, at the end.
+        Sample the replay buffer and take gradient steps on the critics, the actor and the entropy coefficient. Losses
+        are fetched from the device together at the end, and in very long calls also in between.
 
         :param gradient_steps: number of steps
         :param batch_size: transitions per step
-        :raises ValueError: if the replay buffer holds NaN (looked for on the CPU) or lacks what is needed of it, or a
-            schedule or target given as a function leaves its range; no step is taken with it
+        :raises ValueError: if a batch contains NaN or an infinite reward (checked on the CPU only), if the replay
+            buffer does not keep what the entropy penalty or action masks need, or if a schedule or target given as a
+            function leaves its range; no step is taken with such values
+        :raises TypeError: if such a function does not return a number
         """
         self._check_notes_are_kept()
         self.policy.set_training_mode(True)
         self._update_learning_rate(list(self._optimizers().values()))
         self._refresh_update()
         log = MetricLog()
-        flush = not (self.head.matches_sac and self._run_step.same_bits)  # which changes bits: not where they are SAC's
+        # Flushing denormal numbers changes bits, so it is off where steps equal SAC's bit for bit
+        flush = not (self.head.matches_sac and self._run_step.same_bits)
         with unvalidated_distributions(), matmul_precision(self.precision), flushed_denormals(flush):
             for gradient_step, batch in enumerate(self._batches(gradient_steps, batch_size)):
                 if self.device.type == "cpu":
@@ -381,7 +387,7 @@ class SoftAC(EntCoef):
         self._record(log)
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
-        """Each optimizer gets the learning rate that is its own."""
+        """Set the learning rate of each optimizer."""
         self.logger.record("train/learning_rate", self._learning_rate("learning_rate"))
         names = {id(optimizer): name for name, optimizer in self._optimizers().items()}
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
@@ -395,7 +401,7 @@ class SoftAC(EntCoef):
         return arguments.evaluate_schedule(name, schedule, self._progress_remaining)
 
     def _refresh_update(self) -> None:
-        """Bring the update up to date with the schedules and with what users set on the model."""
+        """Bring the gradient step up to date with the schedules and with what users set on the model."""
         self._refresh_ent_coef()
         for name, value in self._update_state().items():
             setattr(self._update, name, value)
@@ -450,10 +456,10 @@ class SoftAC(EntCoef):
         :param callback: called at every step
         :param log_interval: number of episodes between two logs
         :param tb_log_name: name of the run in TensorBoard
-        :param reset_num_timesteps: whether steps, and the progress that schedules go by, start at the beginning
+        :param reset_num_timesteps: whether the step count, and with it the progress of schedules, starts over
         :param progress_bar: whether to show one
         :return: the model
-        :raises ValueError: for arguments set on the model that cannot work, or NaN from the environment
+        :raises ValueError: for invalid arguments set on the model, or NaN from the environment
         """
         self._check_arguments()
         if self.per_component != self.temperature.per_component:
@@ -493,14 +499,14 @@ class SoftAC(EntCoef):
         :param env: the new environment to run the loaded model on (None for prediction only)
         :param device: Device on which the code should run
         :param custom_objects: objects to use instead of those in the file, by attribute name. A ``target_entropy``
-            among them gets what the file's remembered; one given as an argument starts afresh
+            among them takes over the state saved in the file; one given as an argument starts afresh
         :param print_system_info: Whether to print system info from the saved model and the current system
         :param force_reset: Force call to ``reset()`` before training
         :param kwargs: constructor arguments to change. ``ent_coef`` may turn a learned coefficient into a fixed one
-            and back; one that stays learned keeps its value, moved into ``ent_coef_bounds`` if these changed.
+            and back; a coefficient that stays learned keeps its value, moved into ``ent_coef_bounds`` if these changed.
         :return: new model instance with loaded parameters
-        :raises ValueError: if the changed arguments do not go together
-        :raises TypeError: for what is neither an argument nor, as in SB3, an attribute of a model
+        :raises ValueError: if the changed arguments are not compatible
+        :raises TypeError: for a name that is neither an argument nor, as in SB3, an attribute of a model
         """
         attributes = vars(cls("MlpPolicy", None, _init_setup_model=False))  # type: ignore[arg-type]
         arguments.check_names(kwargs, {*inspect.signature(cls.__init__).parameters, *attributes})
@@ -514,5 +520,5 @@ class SoftAC(EntCoef):
 
 
 def _running_statistics(network: th.nn.Module) -> list[th.Tensor]:
-    """:return: of its batch normalisations, the buffers themselves"""
+    """:return: running statistics of its batch normalisation layers: the buffers themselves, not copies"""
     return [buffer for name, buffer in network.named_buffers(remove_duplicate=False) if "running_" in name]

@@ -1,5 +1,5 @@
-"""The entropy coefficient as the user asked for it: learned or fixed, where it starts, what bounds it, which entropy it
-aims at. The tensors and the optimizer belong to the model, under SB3's names."""
+"""The entropy coefficient as the user specified it: learned or fixed, its initial value, its bounds and its entropy
+target. The tensors and the optimizer belong to the model, under SB3's names."""
 
 import math
 import warnings
@@ -23,17 +23,17 @@ from sac_ext.heads import Defaults
 
 @dataclass(frozen=True)
 class LearnedEntCoef:
-    """The coefficient is trained, from this value on."""
+    """The coefficient is learned, starting at this value."""
 
     initial_value: float
 
 
 def parse_ent_coef(value: str | float | Schedule, default_initial_value: float) -> LearnedEntCoef | FloatSchedule:
     """
-    :param value: ``"auto"``, ``"auto_0.1"`` (learned, from 0.1 on), or a number, ``"lin_0.2"`` or function of the
+    :param value: ``"auto"``, ``"auto_0.1"`` (learned, starting at 0.1), or a number, ``"lin_0.2"`` or function of the
         progress remaining (fixed)
-    :param default_initial_value: where ``"auto"`` starts
-    :return: a schedule if it is fixed
+    :param default_initial_value: initial value for ``"auto"``
+    :return: a schedule if the coefficient is fixed
     :raises ValueError: for a negative coefficient, or an initial value that is not positive
     """
     if not isinstance(value, str) or not value.startswith("auto"):
@@ -68,28 +68,28 @@ def parse_ent_coef_bounds(value: Any) -> tuple[float, float]:
 
 class Temperature:
     """
-    The entropy coefficient as the user asked for it, and the entropy it aims at.
+    The entropy coefficient as the user specified it, and its entropy target.
 
     :param ent_coef: see :func:`parse_ent_coef`
-    :param ent_coef_bounds: ``(low, high)`` for a learned coefficient, one such pair for each of several, or None for
+    :param ent_coef_bounds: ``(low, high)`` for a learned coefficient, a list of such pairs for several, or None for
         the default
     :param target_entropy: see :func:`~sac_ext.entropy.parse_entropy_target`
     :param defaults: those of the action space
     :param n_coefs: how many coefficients are learned
-    :param trained: whether they have values already, so that where ``ent_coef`` starts may be outside of the bounds
-    :raises ValueError: for specs that do not parse, bounds on a fixed coefficient, or a start outside of the bounds
+    :param trained: whether they already have values, so that the initial one in ``ent_coef`` may be out of the bounds
+    :raises ValueError: for invalid specs, bounds on a fixed coefficient, or an initial value out of the bounds
     """
 
     initial_values: list[float]
-    """Of each coefficient."""
+    """One for each coefficient."""
     schedule: FloatSchedule | None = None
-    """Of a fixed coefficient."""
+    """Of a fixed coefficient; None if it is learned."""
     log_bounds: list[tuple[float, float]] | None = None
-    """Of the logarithm of each learned coefficient."""
+    """Bounds of the logarithm of each learned coefficient."""
     targets: list[float]
-    """The entropy in nats that each learned coefficient aims at, once :meth:`aim` has been called."""
+    """The target of each learned coefficient in nats, once :meth:`aim` has been called."""
     target_was_used = False
-    """Whether the model has been trained with its present target."""
+    """Whether the model has been trained with its current target."""
 
     def __init__(
         self,
@@ -120,27 +120,27 @@ class Temperature:
         self.initial_values = [self.fixed_value(1.0)]
 
     def _own(self, target_entropy: Any) -> EntropyTarget:
-        """A target that remembers something remembers it for this model alone."""
+        """:return: the parsed target, as :meth:`EntropyTarget.for_one_model` gives it"""
         return parse_entropy_target(target_entropy, self._defaults.target_entropy).for_one_model()
 
     @staticmethod
     def is_learned(ent_coef: Any) -> bool:
         """
         :param ent_coef: see :func:`parse_ent_coef`
-        :return: whether it asks for a coefficient that is trained
+        :return: whether the coefficient is learned
         """
         return isinstance(parse_ent_coef(ent_coef, default_initial_value=1.0), LearnedEntCoef)
 
     @property
     def learned(self) -> bool:
-        """Whether the coefficient is trained."""
+        """Whether the coefficient is learned."""
         return self.schedule is None
 
     def fixed_value(self, progress_remaining: float) -> float:
         """
         :param progress_remaining: from 1 to 0
-        :return: a fixed coefficient
-        :raises ValueError: if a user's schedule gives a negative one
+        :return: value of a fixed coefficient
+        :raises ValueError: if a user's schedule gives a negative value
         """
         assert self.schedule is not None
         return evaluate_schedule("ent_coef", self.schedule, progress_remaining)
@@ -152,9 +152,9 @@ class Temperature:
 
     def check_target(self, context: EntropyContext) -> None:
         """
-        Look ahead, as far as the target can tell, before training starts.
+        Check in advance, before training starts, those values that the target can preview.
 
-        :param context: as at the start
+        :param context: at the start of training
         :raises ValueError: if no policy can reach a target
         """
         self.target.check(context, self.per_component)
@@ -162,17 +162,17 @@ class Temperature:
     def state_of(self, target_entropy: Any) -> dict[str, Any]:
         """
         :param target_entropy: the model's attribute
-        :return: what the target remembers; nothing if users have set another one since the last gradient step
+        :return: state of the target; empty if users have set another target since the last gradient step
         """
         return self.target.state_dict() if target_entropy is self._target_spec else {}
 
     def adopt(self, target_entropy: Any, context: EntropyContext) -> None:
         """
-        Take another target, if users have set one since.
+        Switch to another target, if users have set one on the model.
 
         :param target_entropy: the model's attribute
-        :param context: where training stands
-        :raises ValueError: if no policy can reach it; the model keeps the target that it had
+        :param context: the current state of training
+        :raises ValueError: if no policy can reach it; the previous target is then kept
         """
         if target_entropy is not self._target_spec:
             target = self._own(target_entropy)
@@ -181,12 +181,12 @@ class Temperature:
 
     def aim(self, target_entropy: Any, context: EntropyContext) -> None:
         """
-        Ask the target for its value and keep it in :attr:`targets`.
+        Ask the target for its value and store it in :attr:`targets`.
 
         :param target_entropy: see :meth:`adopt`
-        :param context: where training stands
+        :param context: the current state of training
         :raises ValueError: if no policy can reach it
-        :raises TypeError: if a target of the user's gives no number
+        :raises TypeError: if a user's target does not return a number
         """
         self.adopt(target_entropy, context)
         name = f"the value of target_entropy {self.target!r}"
@@ -203,21 +203,21 @@ class Temperature:
 
     @property
     def per_component(self) -> bool:
-        """Whether each component has a coefficient of its own."""
+        """Whether each component has its own coefficient."""
         return len(self.targets) > 1
 
     @property
     def target_nats(self) -> float:
-        """The entropy that the whole policy is to have, in nats."""
+        """Target for the entropy of the whole policy, in nats."""
         return sum(self.targets)
 
     def observe(self, mean_entropies: list[float], mean_targets: list[float] | None) -> None:
         """
-        Tell the target what was measured. With action masks, where states have targets of their own, the entropy is
-        scaled by the target over the mean of these, so that it compares with the target where everything is allowed.
+        Pass the measured entropy to the target. With action masks, each state has its own target; the entropy is then
+        scaled by the unmasked target over the mean of these, so that it can be compared with the unmasked target.
 
-        :param mean_entropies: of the whole policy, or of each component that has a coefficient
-        :param mean_targets: the same of the states' targets, 0 where masks leave no choice; None without masks
+        :param mean_entropies: of the whole policy, or of each component if each has its own coefficient
+        :param mean_targets: likewise, means of the states' targets, 0 where masks leave no choice; None without masks
         """
         scale = 1.0
         if mean_targets is not None:
@@ -235,12 +235,12 @@ class Temperature:
 
     def start_run(self, target_entropy: Any, context: EntropyContext, counts_anew: bool) -> None:
         """
-        Check the target before its first run, let warnings of held bounds be given again, and warn of a schedule that a
-        model goes through once more.
+        Check the target before its first run, allow warnings about bounds once more, and warn if a schedule that the
+        model has been trained with starts over.
 
         :param target_entropy: see :meth:`adopt`
-        :param context: where training stands
-        :param counts_anew: whether steps and progress start at the beginning
+        :param context: the current state of training
+        :param counts_anew: whether the step count and progress start over
         :raises ValueError: if no policy can reach a target
         """
         self._warned.clear()
@@ -259,10 +259,10 @@ class Temperature:
 
     def warn_of_held_bounds(self, ent_coefs: list[float], targets: list[float]) -> None:
         """
-        Warn, once in a run for each bound, if a coefficient is where it was at the last call, and that is at a bound.
+        Warn, once per run and bound, if a coefficient is at a bound and has not changed since the last call.
 
-        :param ent_coefs: their values now
-        :param targets: of each, in nats; with action masks, the mean of those of the states
+        :param ent_coefs: the coefficients' current values
+        :param targets: entropy target of each in nats; with action masks, its mean over the states
         """
         before, self._before = self._before, ent_coefs
         for index, (log_bounds, ent_coef) in enumerate(zip(self.log_bounds or (), ent_coefs, strict=False)):
@@ -298,7 +298,7 @@ class Temperature:
         self.log_bounds = [(math.log(low) if low > 0 else -math.inf, math.log(high)) for low, high in pairs]
 
     def _pairs(self, ent_coef_bounds: Any) -> list[tuple[float, float]]:
-        """:return: for each coefficient"""
+        """:return: bounds of each coefficient"""
         n_coefs = len(self.initial_values)
         several = isinstance(ent_coef_bounds, tuple | list) and any(
             isinstance(bounds, tuple | list) for bounds in ent_coef_bounds

@@ -1,4 +1,4 @@
-"""Settings of torch that hold for the whole process: changed for a while, and put back."""
+"""Settings of torch for the process or a thread: changed temporarily, and then restored."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _SMALLEST = 5e-324  # the smallest float
 def matmul_precision(name: str | None) -> Iterator[None]:
     """
     :param name: see ``torch.set_float32_matmul_precision``; None leaves it as it is
-    :raises ValueError: if torch has a setting that cannot be put back afterwards
+    :raises ValueError: if torch's current setting could not be restored afterwards
     """
     if name is None:
         yield
@@ -33,7 +33,7 @@ def matmul_precision(name: str | None) -> Iterator[None]:
 
 
 def current_matmul_precision() -> str | None:
-    """:return: the name, or None where the user has set it by torch's newer attributes, which know more than names"""
+    """:return: the name, or None if the user has set it by torch's newer attributes, and the setting has no name"""
     try:
         return th.get_float32_matmul_precision()
     except RuntimeError:
@@ -43,8 +43,8 @@ def current_matmul_precision() -> str | None:
 @contextmanager
 def flushed_denormals(flush: bool = True) -> Iterator[None]:
     """
-    Numbers below 1e-38 count as zero in this thread. Where gradients stay zero, as those of a dead ReLU, Adam's means
-    of them decay into such numbers and stay there, and some processors are much slower with them.
+    Flush denormal numbers (below 1e-38) to zero in this thread. Where gradients stay zero, as those of a dead ReLU,
+    Adam's moving averages of them decay to such numbers and stay there, and some processors are much slower with them.
 
     :param flush: False to do nothing
     """
@@ -59,13 +59,13 @@ def flushed_denormals(flush: bool = True) -> Iterator[None]:
 
 
 def denormals_are_flushed() -> bool:
-    """:return: whether they are in this thread"""
+    """:return: whether denormal numbers are flushed to zero in this thread"""
     return _SMALLEST * 1.0 == 0.0
 
 
 @contextmanager
 def unvalidated_distributions() -> Iterator[None]:
-    """Without torch's checks of a distribution's parameters, each of which waits for the device."""
+    """Switch off torch's checks of a distribution's parameters, each of which waits for the device."""
     with same_validation():
         Distribution.set_default_validate_args(False)
         yield
@@ -73,7 +73,7 @@ def unvalidated_distributions() -> Iterator[None]:
 
 @contextmanager
 def same_validation() -> Iterator[None]:
-    """Whatever happens inside (``torch.compile`` switches the checks off for good), they are afterwards as before."""
+    """Restore afterwards whether torch makes such checks (``torch.compile`` switches them off for good)."""
     before = Distribution._validate_args
     try:
         yield

@@ -1,6 +1,6 @@
-"""One gradient step of Soft Actor-Critic: in which order the losses, the optimizers and the target networks come.
+"""One gradient step of Soft Actor-Critic: the order of losses, optimizer steps and target network updates.
 
-No replay buffer, no logger, no transfer to the host: what a step measured stays on the device.
+It uses no replay buffer and no logger, and transfers nothing to the host: what a step measures stays on the device.
 Shapes: ``B`` batch, ``C`` critics.
 """
 
@@ -20,7 +20,7 @@ from sac_ext.metrics import Metrics
 class Measured(NamedTuple):
     """
     :param metrics: losses, coefficient and entropy
-    :param td_errors: ``(B,)`` where the batch was drawn by priorities, or None
+    :param td_errors: ``(B,)`` if the batch was drawn by priorities, or None
     """
 
     metrics: Metrics
@@ -30,33 +30,34 @@ class Measured(NamedTuple):
 @dataclass
 class SoftUpdate:
     """
-    The state one step works on and the numbers it goes by. The algorithm assigns them afresh before every ``train()``,
-    so that what users set on the model between two calls (``model.tau``, ``model.actor.optimizer``) takes effect.
+    The networks, optimizers and numbers that a step uses. The algorithm sets them again for every ``train()``, so that
+    what users set on the model between two calls (``model.tau``, ``model.actor.optimizer``) takes effect.
 
     :param policy: actor, critics and target critics, with an ``optimizer`` on the actor and on the critics
-    :param head: what the action space means for expectations and entropies
-    :param log_ent_coef: ``(1,)`` logarithm of the learned coefficient, ``(K,)`` of each component's, or None where it
-        is fixed
-    :param ent_coef_optimizer: its optimizer, or None where it is fixed
-    :param ent_coef_tensor: ``()`` the fixed coefficient, or None where it is learned
-    :param target_entropy: ``()`` in nats, on the device, ``(K,)`` of each component where each has a coefficient of its
-        own; not a number where the coefficient is fixed
-    :param log_ent_coef_bounds: ``log_ent_coef`` is clamped into these after its step, or None; tensors ``(K,)`` for
-        each component's
-    :param component_maxima: ``(K,)`` the entropy in nats of each component of the uniform policy, where each has a
-        coefficient of its own, or None
-    :param gamma: discount factor, for batches that bring no discounts of their own
-    :param tau: share of the critics in the new target critics
+    :param head: computes expectations and entropies for the action space
+    :param log_ent_coef: ``(1,)`` logarithm of the learned coefficient, ``(K,)`` if each component has its own, or None
+        if the coefficient is fixed
+    :param ent_coef_optimizer: its optimizer, or None if the coefficient is fixed
+    :param ent_coef_tensor: ``()`` the fixed coefficient, or None if it is learned
+    :param target_entropy: ``()`` in nats, on the device, or ``(K,)`` if each component has its own coefficient; NaN if
+        the coefficient is fixed
+    :param log_ent_coef_bounds: ``log_ent_coef`` is clamped to these after its step; ``(K,)`` tensors if each component
+        has its own coefficient; or None
+    :param component_maxima: ``(K,)`` maximum entropy of each component in nats, if each has its own coefficient, or
+        None
+    :param gamma: discount factor, for batches without discounts of their own
+    :param tau: weight of the critics in the update of the target critics
     :param entropy_in_critic: weight of the entropy bonus in the TD target, 0 to 1
     :param critic_reduction: ``"min"`` or ``"mean"``
-    :param q_clip: the critics' loss is the larger of two squared errors: of their values, and of their values moved to
-        within this distance of the target critics'; or None
-    :param entropy_penalty: weight of the penalty towards the entropy of the policy that acted, or None
+    :param q_clip: each squared TD error is the larger of two: that of the critic's value, and that of its value clipped
+        to within this distance of the target critic's; or None
+    :param entropy_penalty: weight of the penalty on the difference to the entropy of the policy that took the action,
+        or None
     :param max_grad_norm: the actor's and the critics' gradients are each clipped to this norm, or None
-    :param use_sde: draw a new gSDE exploration matrix at every step
-    :param batch_norm_stats: running statistics of the critics, copied to the targets with each target update
+    :param use_sde: sample a new gSDE exploration matrix at every step
+    :param batch_norm_stats: running statistics of the critics, copied to the target critics whenever these are updated
     :param batch_norm_stats_target: those of the target critics
-    :param step_down: how an optimizer steps down a loss
+    :param step_down: how an optimizer takes a step on a loss
     """
 
     policy: Any
@@ -80,21 +81,21 @@ class SoftUpdate:
     step_down: optimizers.Descend = optimizers.by_own_step
 
     def all_optimizers(self) -> list[th.optim.Optimizer]:
-        """:return: all that a step may use"""
+        """:return: all optimizers that a step may use"""
         found = [self.policy.actor.optimizer, self.policy.critic.optimizer]
         return found if self.ent_coef_optimizer is None else [*found, self.ent_coef_optimizer]
 
     def constants(self) -> tuple[Any, ...]:
-        """:return: what is part of a graph of this step besides tensors: with other numbers it needs another graph"""
+        """:return: what a graph of this step contains besides tensors: if any of it changes, another graph is needed"""
         values = [getattr(self, field.name) for field in fields(self)]
         numbers = [value for value in values if isinstance(value, bool | int | float | str | None)]
         return id(self.policy), *map(id, self.all_optimizers()), self._bounds_key(), *numbers
 
     def __call__(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         """
-        :param batch: transitions, as SB3's replay buffers give them, or ``SoftReplayBufferSamples``
-        :param update_actor: also train the actor and the coefficient (every ``policy_delay``-th step)
-        :param update_target: also move the target critics
+        :param batch: transitions, as SB3's replay buffers return them, or ``SoftReplayBufferSamples``
+        :param update_actor: also update the actor and the coefficient (every ``policy_delay``-th step)
+        :param update_target: also update the target critics
         :return: what this step measured
         """
         if self.use_sde:
@@ -121,14 +122,14 @@ class SoftUpdate:
             _detach_noise(self.policy.actor.action_dist)
         return Measured(metrics, td_errors)
 
-    # ---------------------------------------------------------------- the coefficient and what it aims at
+    # ---------------------------------------------------------------- the coefficient and its target
 
     def _ent_coef(self) -> th.Tensor:
         if self.log_ent_coef is not None and self.ent_coef_optimizer is not None:
             ent_coef = self.log_ent_coef.detach().exp()
             return ent_coef.squeeze(0) if self.component_maxima is None else ent_coef
         assert self.ent_coef_tensor is not None
-        return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have put another one there
+        return self.ent_coef_tensor.to(self.policy.device).reshape(())  # users may have set another one
 
     def _measure_entropy(self, pi: Any) -> Metrics:
         metrics = {"entropy": pi.entropy.detach().mean()}
@@ -137,7 +138,7 @@ class SoftUpdate:
         return metrics
 
     def _step_ent_coef(self, pi: Any, batch: Any) -> Metrics:
-        """Train a learned coefficient; nothing happens to a fixed one."""
+        """Update a learned coefficient; do nothing with a fixed one."""
         if self.log_ent_coef is None or self.ent_coef_optimizer is None:
             return {}
         target_entropy, has_choice = self._target_entropies(batch)
@@ -154,10 +155,10 @@ class SoftUpdate:
 
     def _target_entropies(self, batch: Any) -> tuple[th.Tensor, th.Tensor | None]:
         """
-        With action masks, each state's target is the same share of the entropy that its mask leaves.
+        With action masks, each state's target is scaled to the maximum entropy that its mask leaves.
 
-        :return: ``()`` or ``(K,)`` in nats, or that for each of B states, and whether these leave a choice, or None
-            without masks
+        :return: without masks ``()`` or ``(K,)`` in nats, and None; with masks ``(B,)`` or ``(B, K)`` in nats, and
+            whether the masks leave a choice
         """
         action_masks = _of(batch, "action_masks")
         if action_masks is None:
@@ -166,11 +167,11 @@ class SoftUpdate:
         if self.component_maxima is None:
             share = reachable.sum(dim=1) / self.head.max_entropy
         else:
-            share = reachable / self.component_maxima.where(self.component_maxima > 0, 1.0)  # of a single value: 0
+            share = reachable / self.component_maxima.where(self.component_maxima > 0, 1.0)  # 0 for a single value
         return self.target_entropy * share, share > 0
 
     def _entropy(self, pi: Any) -> th.Tensor:
-        """:return: ``(B,)``, or ``(B, K)`` where each component has a coefficient of its own"""
+        """:return: ``(B,)``, or ``(B, K)`` if each component has its own coefficient"""
         entropy: th.Tensor = pi.entropy if self.component_maxima is None else pi.entropies
         return entropy
 
@@ -183,10 +184,11 @@ class SoftUpdate:
     @th.no_grad()
     def td_target(self, batch: Any, ent_coef: th.Tensor) -> th.Tensor:
         """
-        What the critics are trained towards: by the expectation over the current policy, never the replayed action.
+        TD targets of the critics, which take the value of the next observation under the current policy, never that of
+        a replayed action.
 
         :param batch: as for a step
-        :param ent_coef: ``()``, or ``(K,)`` of each component
+        :param ent_coef: ``()``, or ``(K,)`` if each component has its own coefficient
         :return: ``(B,)``
         """
         bonus = ent_coef * self.entropy_in_critic
@@ -195,13 +197,13 @@ class SoftUpdate:
         q = self.head.next_q(pi, self.policy.critic_target, batch.next_observations, reduce)
         next_value = losses.soft_value(q, self._entropy(pi), bonus)
         rewards, entropies = batch.rewards.flatten(), _of(batch, "entropies")
-        if entropies is not None:  # of the steps between, in soft n-step returns
+        if entropies is not None:  # of the steps in between, in soft n-step returns
             rewards = losses.soft_value(rewards, entropies.flatten(), bonus)
         discounts = self.gamma if batch.discounts is None else batch.discounts.flatten()
         return losses.td_target(rewards, batch.dones.flatten(), discounts, next_value)
 
     def _critic_loss(self, batch: Any, target: th.Tensor) -> tuple[th.Tensor, th.Tensor | None]:
-        """:return: ``()`` the loss, and ``(B,)`` TD errors where the batch has weights"""
+        """:return: ``()`` the loss, and ``(B,)`` TD errors if the batch has weights"""
         q_taken = self.head.q_taken(self.policy.critic, batch.observations, batch.actions)
         q_clipped = None
         if self.q_clip is not None:
@@ -229,17 +231,18 @@ class SoftUpdate:
 
 
 def _by_component(name: str, values: th.Tensor) -> Metrics:
-    """:return: each of ``(K,)`` values under its own name, nothing for ``()``"""
+    """:return: each of ``(K,)`` values under its own name; empty for ``()``"""
     return {f"{name}_{index}": value for index, value in enumerate(values.unbind())} if values.ndim else {}
 
 
 def _of(batch: Any, name: str) -> Any:
-    """:return: what the batch has under this name; SB3's samples have less than ours"""
+    """:return: this field of the batch, or None: SB3's samples have fewer fields than ours"""
     return getattr(batch, name, None)
 
 
 def _detach_noise(noise: StateDependentNoiseDistribution) -> None:
-    """gSDE's exploration matrices stay with the policy, which no graph can give out with gradients that it has used."""
+    """Detach gSDE's exploration matrices, which stay with the policy after the step: a graph cannot return tensors with
+    gradients that it has used."""
     noise.exploration_mat = noise.exploration_mat.detach()
     noise.exploration_matrices = noise.exploration_matrices.detach()
     noise.weights_dist = Normal(noise.weights_dist.loc, noise.weights_dist.scale.detach())
@@ -247,7 +250,7 @@ def _detach_noise(noise: StateDependentNoiseDistribution) -> None:
 
 @th.no_grad()
 def _polyak_update(params: Iterable[th.Tensor], target_params: Iterable[th.Tensor], tau: float) -> None:
-    """SB3's ``polyak_update`` to the bit, in two calls for all parameters."""
+    """SB3's ``polyak_update`` bit for bit, in two calls for all parameters."""
     sources, targets = list(params), list(target_params)
     if sources:
         th._foreach_mul_(targets, 1 - tau)

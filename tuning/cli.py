@@ -14,34 +14,34 @@ from .places import add_place_options
 
 
 class Command(NamedTuple):
-    """What follows ``softac-tune``."""
+    """A command of ``softac-tune``."""
 
     text: str
-    """What it does, for the help."""
+    """What the command does, for ``--help``."""
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-    """Does it, and returns the exit status."""
+    """Runs the command, and returns the exit status."""
 
 
 COMMANDS = {
     "tune": Command("create or resume a study", tune.add_options, tune.run),
     "worker": Command("add a process to a study", commands.add_worker_options, commands.run_worker),
-    "status": Command("how a study is getting on", add_place_options, commands.run_status),
+    "status": Command("show the progress of a study", add_place_options, commands.run_status),
     "best": Command("the best trials as zoo entries", commands.add_best_options, commands.run_best),
     "validate": Command("measure the best on new seeds, beside the baseline", validate.add_options, validate.run),
     "plot": Command("plots as PNG and HTML", plots.add_options, plots.run),
     "export": Command("all trials as CSV", commands.add_export_options, commands.run_export),
-    "reap": Command("redo trials whose process is gone", commands.add_reap_options, commands.run_reap),
-    "repair": Command("take broken lines out of a journal", add_place_options, commands.run_repair),
+    "reap": Command("repeat trials whose process is gone", commands.add_reap_options, commands.run_reap),
+    "repair": Command("remove broken lines from a journal", add_place_options, commands.run_repair),
     "dashboard": Command("run optuna-dashboard", add_place_options, commands.run_dashboard),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run a command of ``softac-tune``; a mistake of the user's is one line on standard error.
+    Run a command of ``softac-tune``; mistakes of the user are reported in one line on standard error.
 
-    :param argv: command and options; those of the process by default
+    :param argv: command and options; those of the process if None
     :return: exit status
     """
     parser = argparse.ArgumentParser("softac-tune", description="Tune SoftAC with Optuna.")
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # where modules of --env module:id are looked for, as python -m does
+        sys.path.insert(0, os.getcwd())  # so that --env module:id finds modules here, as python -m does
     try:
         return COMMANDS[options.command].run(options)
     except ValueError as error:
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"softac-tune {options.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return 0  # whoever read this has enough
+        return 0  # the reader has closed the pipe, as head does
     except OSError as error:
         if error.errno != errno.ENOSPC:
             print(f"softac-tune {options.command}: {error}", file=sys.stderr)

@@ -29,9 +29,9 @@ def opened(options: argparse.Namespace) -> optuna.Study:
     """
     Open the study that the options name.
 
-    :param options: that say which study
-    :return: the study, which exists
-    :raises ValueError: if it does not
+    :param options: options that say which study
+    :return: the study
+    :raises ValueError: if there is no such study
     """
     place = place_of(options)
     return load_study(open_storage(place.storage), place.study)
@@ -41,20 +41,22 @@ def add_worker_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options of ``worker``.
 
-    :param parser: of ``worker``
+    :param parser: parser of ``worker``
     """
     add_place_options(parser)
     add_limit_options(parser)
-    parser.add_argument("--index", type=int, default=os.getpid(), help="makes its proposals differ from other workers'")
+    parser.add_argument(
+        "--index", type=int, default=os.getpid(), help="number that makes its proposals differ from other workers'"
+    )
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
 
 
 def run_worker(options: argparse.Namespace) -> int:
     """
-    Run trials of a study that exists, until it has as many as are wanted.
+    Run trials of an existing study, until it has as many as are wanted.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
     """
     check_limits(options)
@@ -66,7 +68,7 @@ def run_worker(options: argparse.Namespace) -> int:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     trials = wanted_trials(study) if options.trials is None else options.trials
     index = options.index
-    if is_url(place.storage):  # where others have the same index on other machines
+    if is_url(place.storage):  # workers on other machines may have the same index
         index = zlib.crc32(f"{socket.gethostname()} {os.getppid()} {index}".encode())
     try:
         work(study, Limits(trials, options.max_failures), interrupts, index, options.device)
@@ -80,9 +82,9 @@ def run_worker(options: argparse.Namespace) -> int:
 
 def run_status(options: argparse.Namespace) -> int:
     """
-    Print how a study is getting on.
+    Print the progress of a study.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
     """
     print("\n".join(status_lines(opened(options))))
@@ -93,12 +95,12 @@ def add_best_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options of ``best``.
 
-    :param parser: of ``best``
+    :param parser: parser of ``best``
     """
     add_place_options(parser)
-    parser.add_argument("--top", type=int, default=1, help="how many to print; default: 1")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write the best as a zoo configuration")
-    parser.add_argument("--trial", type=int, help="this one instead of the best")
+    parser.add_argument("--top", type=int, default=1, help="number of trials to print; default: 1")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the best trial as a zoo configuration")
+    parser.add_argument("--trial", type=int, help="this trial instead of the best")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
 
@@ -106,7 +108,7 @@ def run_best(options: argparse.Namespace) -> int:
     """
     Print the best trials as zoo entries, or write one to a file.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
     :raises ValueError: if there is no such trial, or the file exists
     """
@@ -145,10 +147,10 @@ def entry_text(settings: Settings, book: Book, trial: optuna.trial.FrozenTrial, 
     """
     Write a trial as an entry of rl-baselines3-zoo, with its score and the baseline's as a comment.
 
-    :param settings: of the study
-    :param book: its trials
-    :param trial: one of them
-    :param study_name: for the comment
+    :param settings: settings of the study
+    :param book: trials of the study
+    :param trial: the trial to write
+    :param study_name: name of the study, for the comment
     :return: a zoo entry as YAML
     """
     entry = {**settings.entry, "n_timesteps": settings.protocol.steps}
@@ -159,7 +161,7 @@ def entry_text(settings: Settings, book: Book, trial: optuna.trial.FrozenTrial, 
         base = settings.base()
         changed = settings.parsed_space().arguments(trial.params, base)
         entry |= {name: value for name, value in changed.items() if value != base.get(name)}
-        for name in base.keys() - changed.keys():  # what belongs to choices that were not taken
+        for name in base.keys() - changed.keys():  # arguments of choices that the trial did not take
             entry.pop(name, None)
     comment = f"Study {study_name}: {trial_line(trial)}, of {len(book.complete)} complete trials."
     if book.baseline is not None:
@@ -171,17 +173,17 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options of ``export``.
 
-    :param parser: of ``export``
+    :param parser: parser of ``export``
     """
     add_place_options(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", help="CSV; default: trials.csv in the study's folder")
+    parser.add_argument("-o", "--output", metavar="FILE", help="CSV file; default: trials.csv in the study's folder")
 
 
 def run_export(options: argparse.Namespace) -> int:
     """
     Write all trials as CSV.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
     """
     study, place = opened(options), place_of(options)
@@ -199,19 +201,21 @@ def add_reap_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options of ``reap``.
 
-    :param parser: of ``reap``
+    :param parser: parser of ``reap``
     """
     add_place_options(parser)
-    parser.add_argument("--trial", type=int, nargs="+", help="these running trials, whatever is known of their process")
+    parser.add_argument(
+        "--trial", type=int, nargs="+", help="also these running trials, whatever is known of their process"
+    )
 
 
 def run_reap(options: argparse.Namespace) -> int:
     """
     Fail the running trials whose process is gone, and enqueue them again.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
-    :raises ValueError: for a trial that does not run
+    :raises ValueError: if one of ``--trial`` is not running
     """
     study = opened(options)
     running = {trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))}
@@ -229,11 +233,11 @@ def run_reap(options: argparse.Namespace) -> int:
 
 def run_repair(options: argparse.Namespace) -> int:
     """
-    Take broken lines out of a journal.
+    Remove broken lines from a journal.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
-    :raises ValueError: for a database, which has no such thing
+    :raises ValueError: for a database, which needs no repair
     """
     place = place_of(options)
     if is_url(place.storage):
@@ -253,10 +257,10 @@ def run_repair(options: argparse.Namespace) -> int:
 
 def run_dashboard(options: argparse.Namespace) -> int:
     """
-    Become optuna-dashboard for the study's storage.
+    Replace this process by optuna-dashboard, run on the study's storage.
 
-    :param options: of the command line
-    :return: exit status, if it cannot be run
+    :param options: command-line options
+    :return: never, since the process is replaced
     :raises ValueError: if it is not installed
     """
     place = place_of(options)

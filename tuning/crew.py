@@ -1,4 +1,4 @@
-"""The workers of one ``tune`` on this machine: started, watched, replaced, stopped."""
+"""Starts, watches, replaces and stops the workers of one ``tune`` on this machine."""
 
 import os
 import subprocess
@@ -23,10 +23,10 @@ class Crew:
     """
     Processes that run ``softac-tune worker``.
 
-    :param place: of the study
-    :param jobs: how many
-    :param options: of each worker
-    :param gpus: which each gets in turn, by ``CUDA_VISIBLE_DEVICES``; none to leave that as it is
+    :param place: place of the study
+    :param jobs: number of workers
+    :param options: command-line options of each worker
+    :param gpus: CUDA devices, given to the workers in turn by ``CUDA_VISIBLE_DEVICES``; if empty, that is left as it is
     """
 
     def __init__(self, place: Place, jobs: int, options: Sequence[str], gpus: Sequence[str] = ()) -> None:
@@ -35,7 +35,7 @@ class Crew:
         self.gave_up = False
         """Whether a worker has found that the study cannot go on."""
         self.deaths = 0
-        """How many workers have crashed or were killed."""
+        """Number of workers that crashed or were killed since a trial was last finished."""
 
     def start(self) -> None:
         """Start all workers."""
@@ -44,7 +44,7 @@ class Crew:
             self._start(index)
 
     def _start(self, index: int) -> None:
-        """Start the worker with this index, which appends to its file of output."""
+        """Start the worker with this index, which appends to its output file."""
         environment = {**os.environ, STORAGE_VARIABLE: self.place.storage, "PYTHONUNBUFFERED": "1"}
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[index % len(self.gpus)]
@@ -52,7 +52,7 @@ class Crew:
         command = [sys.executable, "-m", "sac_ext.tuning", "worker", "--study", self.place.study]
         command += ["-f", str(self.place.folder.parent), "--parent", str(os.getpid()), "--index", str(index)]
         with output.open("ab") as file:
-            # in a session of its own, so that Ctrl-C reaches it through this process, once
+            # in a session of its own, so that Ctrl-C reaches it only once, through this process
             process = subprocess.Popen(
                 [*command, *self.options],
                 env=environment,
@@ -65,10 +65,10 @@ class Crew:
 
     def watch(self, replace: bool) -> int:
         """
-        Take note of the workers that have ended.
+        Check which workers have ended.
 
-        :param replace: whether to start new ones for those that died
-        :return: how many are at work
+        :param replace: whether to start new ones for those that crashed or were killed
+        :return: number of workers that are running
         """
         for index, worker in list(self._workers.items()):
             status = worker.process.poll()
@@ -88,14 +88,14 @@ class Crew:
             worker.process.terminate()
 
     def kill(self) -> None:
-        """End the workers at once, whatever they do."""
+        """Kill the workers, whatever they are doing."""
         for worker in self._workers.values():
             worker.process.kill()
         for worker in self._workers.values():
             worker.process.wait()
 
     def last_words(self) -> str:
-        """:return: the end of what the workers have printed"""
+        """:return: the last lines that each worker has printed"""
         texts = []
         for index in range(self.jobs):
             path = self.place.folder / f"worker-{index}.txt"

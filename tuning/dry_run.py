@@ -15,17 +15,17 @@ from .storage import is_url, open_storage, shown
 from .study import Asked, refuse_differences, settings_from, smoke_test, stored_settings
 
 _TIMED_STEPS = 300
-_WARM_UP_STEPS = 100  # after learning starts, before the time is taken
+_WARM_UP_STEPS = 100  # after learning starts, before timing starts
 
 
 def dry_run(asked: Asked, place: Place, trials: int, options: argparse.Namespace) -> int:
     """
     Print the space, the number of steps and the estimated time. Nothing is stored.
 
-    :param asked: by the user
-    :param place: of the study, which may exist
-    :param trials: how many are wanted
-    :param options: of the command line: ``heartbeat``, ``jobs``, ``threads`` and ``device``
+    :param asked: what the user asked for
+    :param place: place of the study, which may exist
+    :param trials: number of trials wanted
+    :param options: command-line options: ``heartbeat``, ``jobs``, ``threads`` and ``device``
     :return: exit status
     :raises ValueError: for what ``tune`` would refuse too
     """
@@ -55,11 +55,11 @@ def dry_run(asked: Asked, place: Place, trials: int, options: argparse.Namespace
 
 def seconds_per_step(settings: Settings, device: str) -> float:
     """
-    Train with the base entry, and take the time once it learns.
+    Train with the base entry, and time the steps once learning has started.
 
-    :param settings: of the study
-    :param device: to train on
-    :return: seconds for each environment step
+    :param settings: settings of the study
+    :param device: device to train on
+    :return: seconds per environment step
     """
     env = settings.env.make(settings.seeds[0])
     model = SoftAC(**settings.base(), env=env, device=device)

@@ -1,4 +1,4 @@
-"""Entries of rl-baselines3-zoo's configuration files: where a study starts, and what its best becomes."""
+"""Entries of rl-baselines3-zoo's configuration files: where a study starts, and how its best trial is written."""
 
 import copy
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ ENVIRONMENT_KEYS = (
 )
 NOISE_KEYS = ("noise_type", "noise_std")
 ZOO_KEYS = (*ENVIRONMENT_KEYS, *NOISE_KEYS, "n_timesteps", "callback")
-"""Of an entry, those that are no arguments of the algorithm."""
+"""Keys of an entry that are not arguments of the algorithm."""
 _EVALUATED = ("policy_kwargs", "replay_buffer_kwargs", "monitor_kwargs")
 
 
@@ -33,12 +33,12 @@ def our_config() -> Path:
 
 def load_entry(config: Path, env_id: str) -> dict[str, Any]:
     """
-    Look up what a configuration file says for an environment.
+    Look up the entry for an environment in a configuration file.
 
-    :param config: YAML file, from environments to entries
-    :param env_id: whose entry, or else ``atari``'s or ``default``'s
+    :param config: YAML file that maps environments to entries
+    :param env_id: environment; if the file does not name it, its entry is ``atari`` for Atari games, else ``default``
     :return: the entry as it is written
-    :raises ValueError: if the file is missing, no such YAML, or has neither
+    :raises ValueError: if the file is missing, is not such a YAML file, or has no entry for the environment
     """
     if not config.is_file():
         raise ValueError(f"There is no configuration file {str(config)!r}; pass another --conf-file")
@@ -56,17 +56,17 @@ def load_entry(config: Path, env_id: str) -> dict[str, Any]:
 
 
 def is_atari(env_id: str) -> bool:
-    """:return: whether this is an Atari game, for which configuration files have one entry"""
+    """:return: whether this is an Atari game; configuration files have one entry for all of them"""
     return env_id in gym.registry and "AtariEnv" in str(gym.registry[env_id].entry_point)
 
 
 def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Turn an entry into arguments of SoftAC, without what is for the environment or the zoo.
+    Turn an entry into arguments of SoftAC, without the keys for the environment and the zoo.
 
     :param entry: as it is written
-    :return: arguments of SoftAC, with what YAML can only write as a string as Python objects
-    :raises ValueError: for noise on the actions, which the zoo alone makes
+    :return: arguments of SoftAC; what YAML can only write as a string is turned into Python objects
+    :raises ValueError: for action noise, which only the zoo can make
     """
     noise = [key for key in NOISE_KEYS if key in entry]
     if noise:
@@ -85,7 +85,7 @@ def arguments_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def replay_buffer_class(name: str) -> Any:
     """
-    :param name: as an entry has it: ``HerReplayBuffer``, or with its module, ``sac_ext.DeviceReplayBuffer``
+    :param name: name as in an entry: ``HerReplayBuffer``, or with its module, ``sac_ext.DeviceReplayBuffer``
     :return: the class
     :raises ValueError: if there is no such class
     """
@@ -103,9 +103,9 @@ def evaluated(key: str, text: str) -> Any:
     """
     Evaluate a string of an entry that is a Python expression.
 
-    :param key: to name in errors
-    :param text: Python, as entries have it for dicts of objects
-    :return: its value; the names of torch.nn are known as ``nn``, and SB3's ``HerReplayBuffer`` by its own
+    :param key: key to name in errors
+    :param text: Python expression, as entries use for dicts of objects
+    :return: its value; in it ``torch`` and ``th`` are torch, ``nn`` is torch.nn, and ``HerReplayBuffer`` is SB3's
     """
     try:
         return eval(text, {"nn": torch.nn, "th": torch, "torch": torch, "HerReplayBuffer": HerReplayBuffer})
@@ -117,9 +117,10 @@ def write_entry(entry: Mapping[str, Any], env_id: str, comment: str = "") -> str
     """
     Write an entry so that rl-baselines3-zoo reads the same values back.
 
-    :param entry: keys and plain values; a ``policy_kwargs`` that is a dict is written as the zoo reads it
-    :param env_id: what it is for
-    :param comment: lines above it
+    :param entry: keys and plain values; ``policy_kwargs`` and other dicts of arguments are written as the zoo reads
+        them
+    :param env_id: environment of the entry
+    :param comment: lines to put above the entry
     :return: YAML text
     """
     plain = {key: _plain(value) for key, value in entry.items()}
@@ -131,7 +132,7 @@ def write_entry(entry: Mapping[str, Any], env_id: str, comment: str = "") -> str
 
 
 def _python(value: Any) -> str:
-    """An expression in which the zoo knows every name: ``nn`` and ``th``."""
+    """:return: a Python expression for the value, with no names but ``nn`` and ``th``, which the zoo knows"""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {_python(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
@@ -147,7 +148,7 @@ def _python(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Python's own types of numpy's, which YAML would not write so that it can be read."""
+    """Convert numpy's types, which YAML would not write in a readable form, to Python's own."""
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Environments by what a study records of them: an id, keyword arguments, and the wrappers of a zoo entry."""
+"""Environments as a study records them: an id, keyword arguments, and the wrappers of a zoo entry."""
 
 import difflib
 import importlib
@@ -18,10 +18,10 @@ from .entries import ENVIRONMENT_KEYS, evaluated
 @dataclass(frozen=True)
 class EnvironmentSpec:
     """
-    An environment, by what can be written down of it.
+    An environment, in a form that a study can record.
 
     :param env_id: ``CartPole-v1`` or ``module:MyEnv-v0``, which imports the module first
-    :param env_kwargs: of the environment
+    :param env_kwargs: keyword arguments of the environment
     :param options: ``n_envs``, ``normalize``, ``frame_stack``, ``env_wrapper``, ... as in a zoo entry
     """
 
@@ -37,10 +37,10 @@ class EnvironmentSpec:
 
     def with_discount(self, gamma: float | None) -> "EnvironmentSpec":
         """
-        Let the normalisation of rewards discount as the algorithm does.
+        Let reward normalisation use the algorithm's discount factor.
 
-        :param gamma: of the algorithm, or None for its default
-        :return: with rewards normalised by it, where they are, as the zoo does
+        :param gamma: discount factor of the algorithm, or None for its default
+        :return: the environment; if it is normalised, with this ``gamma`` for ``VecNormalize``, as in the zoo
         """
         normalize = self._evaluated("normalize")
         if gamma is None or not normalize:
@@ -55,7 +55,7 @@ class EnvironmentSpec:
 
     @property
     def n_envs(self) -> int:
-        """Number of environments that are trained in."""
+        """Number of environments to train in."""
         return int(self.options.get("n_envs", 1))
 
     def check(self) -> None:
@@ -71,9 +71,9 @@ class EnvironmentSpec:
             except (ImportError, TypeError) as error:  # a TypeError for .relative names
                 raise ValueError(f"{self.env_id!r}: cannot import {module!r} ({error})") from error
         if name not in gym.registry:
-            from sac_ext.zoo import environments  # which imports this package too
+            from sac_ext.zoo import environments  # imported here because it imports this package too
 
-            environments.register([])  # MinAtar's, which do not register themselves
+            environments.register([])  # MinAtar's environments do not register themselves
         try:
             gym.spec(name)
         except gym.error.Error as error:
@@ -82,7 +82,7 @@ class EnvironmentSpec:
             raise ValueError(f"There is no environment {self.env_id!r} ({error}). {hint}") from error
 
     def action_space(self) -> spaces.Space[Any]:
-        """:return: that of the environment with its wrappers"""
+        """:return: the action space of the environment with its wrappers"""
         env = self.make(0, n_envs=1)
         env.close()
         return env.action_space
@@ -91,10 +91,10 @@ class EnvironmentSpec:
         """
         Make the environment, vectorised and with its wrappers.
 
-        :param seed: of the first environment; the others count on
-        :param n_envs: None for the number to be trained in
-        :param training: whether normalisation learns, and rewards are normalised
-        :return: vectorised and wrapped
+        :param seed: seed of the first environment; the others have the seeds that follow
+        :param n_envs: number of environments; None for the number to train in
+        :param training: whether ``VecNormalize`` updates its statistics and normalises rewards
+        :return: the vectorised and wrapped environment
         :raises ValueError: if the environment cannot be made
         """
         self.check()
@@ -103,14 +103,14 @@ class EnvironmentSpec:
             raise ValueError(f"n_envs must be at least 1, got {self.n_envs}")
         try:
             env: VecEnv = make_vec_env(
-                partial(gym.make, self.env_id),  # from an id alone it would ask for pictures
+                partial(gym.make, self.env_id),  # given only an id, it would set render_mode="rgb_array"
                 self.n_envs if n_envs is None else n_envs,
                 seed,
                 env_kwargs=dict(self.env_kwargs),
                 wrapper_class=wrapper,
                 monitor_kwargs=self._evaluated("monitor_kwargs") or {},
             )
-        except Exception as error:  # of the environment's own code
+        except Exception as error:  # raised by the environment's own code
             raise ValueError(f"Cannot make {self.env_id!r} with {self.env_kwargs}: {error}") from error
         if vec_wrapper is not None:
             env = vec_wrapper(env)
@@ -128,12 +128,12 @@ class EnvironmentSpec:
         return env
 
     def _evaluated(self, key: str) -> Any:
-        """:return: an option, evaluated if it is a string as the zoo has it"""
+        """:return: an option; a string is evaluated as a Python expression, as in the zoo"""
         value = self.options.get(key)
         return evaluated(key, value) if isinstance(value, str) else value
 
     def _wrapper(self, key: str) -> Any:
-        """:return: what wraps an environment as this option says, None without it"""
+        """:return: the wrapper that this option names, or None if it is not set"""
         if self.options.get(key) is None:
             return None
         from rl_zoo3.utils import get_wrapper_class

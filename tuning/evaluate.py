@@ -1,4 +1,4 @@
-"""From arguments of SoftAC to a score: training runs, measured as they go. Knows nothing of Optuna."""
+"""From arguments of SoftAC to a score: training runs with evaluations. Does not depend on Optuna."""
 
 import copy
 import math
@@ -21,11 +21,12 @@ from .environments import EnvironmentSpec
 
 METRICS = ("final", "auc", "best")
 EVALUATION_SEED_OFFSET = 1_000_000
-"""Environments of evaluations have seeds from here on, those of training have lower ones."""
+"""Seeds of evaluation environments start here; those of training environments are lower."""
 SEEDING = 2
 """
-Changes whenever the same seed of a run leads to other seeds of its environments, so that scores from before and after
-can be told apart. Under 1, which was not recorded, runs of neighbouring seeds shared most of their environments' seeds.
+Number of the rule by which the seeds of environments follow from the seed of a run. It changes with the rule, so that
+scores from before and after can be told apart. Under rule 1, whose number was not recorded, runs of neighbouring seeds
+shared most of their environments' seeds.
 """
 _EVALUATION_ENVS = 5
 
@@ -40,8 +41,8 @@ class Protocol:
     How a training run is measured.
 
     :param steps: environment steps of training
-    :param evaluations: how often the policy is evaluated, at equal distances, the last time after training
-    :param episodes: of each evaluation
+    :param evaluations: number of evaluations, at equal intervals, the last one after training
+    :param episodes: episodes of each evaluation
     :param metric: ``"final"``: mean of the last fifth of the evaluations; ``"auc"``: mean of all; ``"best"``: their
         maximum
     :param deterministic: whether the evaluated policy takes its most probable action
@@ -67,8 +68,8 @@ class Protocol:
         """
         Turn the learning curve of a run into its score.
 
-        :param curve: steps and mean returns
-        :return: the metric of one run
+        :param curve: steps and mean return of each evaluation
+        :return: score of the run
         """
         returns = [value for _, value in curve]
         if self.metric == "best":
@@ -79,16 +80,16 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What training runs with the same arguments reached."""
+    """Results of training runs with the same arguments."""
 
     score: float
-    """Mean over seeds of the metric."""
+    """Mean of the metric over the seeds."""
     scores: tuple[float, ...]
     """The metric of each seed."""
     curves: tuple[tuple[tuple[int, float], ...], ...]
-    """Environment steps and mean return of each evaluation, of each seed."""
+    """For each seed, the environment steps and the mean return of each evaluation."""
     seconds: float
-    """Time that the runs took together, evaluations included."""
+    """Total time of the runs, including evaluations."""
 
 
 def evaluate(
@@ -105,15 +106,15 @@ def evaluate(
     Train and evaluate SoftAC once for each seed, one after the other.
 
     :param params: arguments of SoftAC, of which ``policy`` is ``"MlpPolicy"`` if not given
-    :param env: what to train in; the policy is evaluated in another one, with a seed of its own
-    :param seeds: of the runs
-    :param report: gets the index of the seed, the environment steps, and the mean return of each evaluation, and may
-        raise to end the runs
+    :param env: environment to train in; the policy is evaluated in another one, with a seed of its own
+    :param seeds: seeds of the runs
+    :param report: called with the index of the seed, the environment steps and the mean return of each evaluation; may
+        raise an exception to end the runs
     :param protocol: how long to train, and how to measure
-    :param poll: called at every step of training and evaluation; may raise to end the runs
-    :param device: as of SoftAC
+    :param poll: called at every step of training and evaluation; may raise an exception to end the runs
+    :param device: as in SoftAC
     :return: the runs' scores
-    :raises ValueError: without a seed, or if a mean return is not finite
+    :raises ValueError: if there is no seed, or a mean return is not finite
     """
 
     def make_model(venv: VecEnv, seed: int) -> SoftAC:
@@ -142,15 +143,15 @@ def train(
     final_episodes: int | None = None,
 ) -> list[tuple[int, float]]:
     """
-    Train any of SB3's algorithms once, and measure it as it learns.
+    Train any of SB3's algorithms once, and evaluate it as it learns.
 
-    :param make_model: from an environment and a seed to the algorithm
-    :param env: what to train in
-    :param seed: of the model, and what the environments' seeds follow from, none of which another seed leads to
+    :param make_model: makes the algorithm, given an environment and a seed
+    :param env: environment to train in
+    :param seed: seed of the model; the environments' seeds follow from it, and no other seed leads to any of them
     :param protocol: how long to train, and how to measure
-    :param report: gets steps and mean return of each evaluation
+    :param report: called with the steps and the mean return of each evaluation
     :param poll: called at every step of training and evaluation
-    :param final_episodes: of the evaluation after training, if not the protocol's number
+    :param final_episodes: episodes of the evaluation after training; None for the protocol's number
     :return: steps and mean return of each evaluation
     :raises ValueError: if the seed is negative or too large, or a mean return is not finite
     """
@@ -176,7 +177,7 @@ def train(
             training=False,
         )
         model = make_model(training, seed)
-        training.seed(first_seed)  # SB3's algorithms seed their environments with seed, seed + 1, ...
+        training.seed(first_seed)  # SB3's algorithms have seeded them with seed, seed + 1, ...
         model.learn(protocol.steps, _Measuring(protocol, measure, poll))
         measure(model, final_episodes or protocol.episodes)
     finally:
@@ -188,12 +189,12 @@ def train(
 
 def _first_training_seed(seed: int, n_envs: int) -> int:
     """
-    Space the seeds of runs, so that no two of them share the seed of an environment.
+    Space the seeds of environments, so that no two runs share one.
 
-    :param seed: of a training run
-    :param n_envs: that are trained in
-    :return: seed of the first of them, from which the others count on
-    :raises ValueError: if these are no seeds, or reach those of evaluations
+    :param seed: seed of a training run
+    :param n_envs: number of environments to train in
+    :return: seed of the first of these environments; the others have the seeds that follow
+    :raises ValueError: if the run's seed is negative, or these seeds would reach those of evaluations
     """
     last = EVALUATION_SEED_OFFSET // max(1, n_envs) - 1
     if not 0 <= seed <= last:
@@ -202,7 +203,7 @@ def _first_training_seed(seed: int, n_envs: int) -> int:
 
 
 class _Measuring(BaseCallback):
-    """Evaluates at equal distances, except after the end, when the last gradient steps are still to come."""
+    """Evaluates at equal intervals, except at the end, when the last gradient steps are still to come."""
 
     def __init__(self, protocol: Protocol, measure: Callable[[BaseAlgorithm, int], None], poll: Poll | None) -> None:
         super().__init__()
@@ -220,7 +221,7 @@ class _Measuring(BaseCallback):
 
 
 def _mean_return(model: BaseAlgorithm, env: VecEnv, episodes: int, deterministic: bool, poll: Poll | None) -> float:
-    """:return: mean return of some episodes, by the policy as it is"""
+    """:return: mean return of so many episodes, with the current policy"""
 
     def callback(_locals: dict[str, Any], _globals: dict[str, Any]) -> None:
         if poll is not None:
@@ -232,5 +233,5 @@ def _mean_return(model: BaseAlgorithm, env: VecEnv, episodes: int, deterministic
 
 
 def is_stochastic(env_id: str) -> bool:
-    """:return: whether policies are evaluated with their own randomness, as is usual for Atari"""
+    """:return: whether policies are evaluated stochastically, as is usual for Atari"""
     return is_atari(env_id.rpartition(":")[2])

@@ -14,32 +14,32 @@ class Interrupted(Exception):
 
 class Interrupts:
     """
-    Collects reasons to stop; :meth:`poll` raises when there is one, where the work can be left cleanly.
+    Collects reasons to stop; :meth:`poll`, which is called where the work can be left cleanly, raises if there is one.
 
     :param deadline: seconds since the epoch, or None
-    :param parent: process without which this one has nothing to do, or None
+    :param parent: id of the process without which this one has nothing to do, or None
     """
 
     def __init__(self, deadline: float | None = None, parent: int | None = None) -> None:
         self.deadline, self.parent = deadline, parent
         self.signals = 0
-        """How many signals have come."""
+        """Number of signals received."""
         self._signal: int | None = None
         self._aborts = False
 
     def catch_signals(self, abort_at_second: bool = False) -> None:
         """
-        From now on SIGINT and SIGTERM are reasons to stop, and no more than that.
+        From now on, treat SIGINT and SIGTERM only as reasons to stop.
 
-        :param abort_at_second: whether the second one ends the process at once
+        :param abort_at_second: whether a second signal ends the process at once
         """
         self._aborts = abort_at_second
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._caught)
 
     def _caught(self, number: int, _frame: Any) -> None:
-        """Take note of a signal."""
-        # nothing that takes a lock: this may be called while it runs
+        """Record a signal."""
+        # must not take a lock: the code that this interrupts may hold it
         self._signal = number
         self.signals += 1
         if self._aborts and self.signals > 1:
@@ -70,4 +70,4 @@ class Interrupts:
         """Sleep, but no longer than until the next signal."""
         end, before = time.monotonic() + seconds, self.signals
         while time.monotonic() < end and self.signals == before:
-            time.sleep(_SLICE_SECONDS)  # which a signal does not end
+            time.sleep(_SLICE_SECONDS)  # a signal does not end a sleep

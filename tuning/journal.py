@@ -7,7 +7,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.storages.journal._file import BaseJournalFileLock  # not exported, and what a lock has to be
+from optuna.storages.journal._file import BaseJournalFileLock  # not exported, but the base class of locks
 
 from .processes import identity
 
@@ -19,21 +19,21 @@ class JournalLock(BaseJournalFileLock):
     """
     Lets one process at a time write to a journal.
 
-    The outer lock is the operating system's, which ends with its process: no writer that was killed stands in the way.
-    Inside of it is Optuna's own, a symbolic link, for programs such as the dashboard. What is left of that by a process
-    that was killed is removed after five seconds, not thirty.
+    The outer lock is the operating system's, which ends with its process, so a killed writer does not block others. The
+    inner lock is Optuna's own, a symbolic link, for programs such as the dashboard. If a killed process leaves the link
+    behind, it is removed after five seconds instead of thirty.
 
-    :param path: of the journal
+    :param path: path of the journal
     """
 
     def __init__(self, path: str) -> None:
-        path = os.path.abspath(path)  # a relative one would make the symbolic link point nowhere
+        path = os.path.abspath(path)  # with a relative path the symbolic link would point nowhere
         self._path = path
         self._outer = FileLock(path + ".writer")
         self._inner = JournalFileSymlinkLock(path, _FOREIGN_GRACE_PERIOD)
 
     def acquire(self) -> bool:
-        """Wait for the lock, and cut off what a writer that was killed left of a line, or the next is glued to it."""
+        """Wait for the lock, and cut off an incomplete line of a killed writer, to which the next would be appended."""
         self._outer.acquire()
         try:
             self._inner.acquire()
@@ -55,19 +55,19 @@ def open_backend(path: Path) -> JournalFileBackend:
     """
     Open a journal with locks that end with their process.
 
-    :param path: of a journal, which may not exist
-    :return: for ``optuna.storages.JournalStorage``
+    :param path: path of a journal, which need not exist
+    :return: backend for ``optuna.storages.JournalStorage``
     """
     return JournalFileBackend(str(path), JournalLock(str(path)))
 
 
 def repair_journal(path: Path) -> Path | None:
     """
-    Take out the lines that are not valid entries, such as those that were glued to what a killed writer left. A copy of
-    the file as it was is kept beside it. Call it only while no other process uses the journal.
+    Remove the lines that are not valid entries, such as those appended to what a killed writer left. A copy of the
+    original file is kept beside it. Call this only while no other process uses the journal.
 
-    :param path: of the journal
-    :return: the copy, or None if nothing was broken
+    :param path: path of the journal
+    :return: path of the copy, or None if nothing was broken
     """
     lock = JournalLock(str(path))
     lock.acquire()
@@ -91,7 +91,7 @@ def repair_journal(path: Path) -> Path | None:
 
 
 def _cut_torn_tail(path: Path) -> None:
-    """Cut off what follows the last whole line, and append it to a file beside the journal."""
+    """Cut off what follows the last complete line, and append it to a file beside the journal."""
     with path.open("rb+") as file:
         end = file.seek(0, 2)
         if end == 0:
@@ -119,9 +119,9 @@ def _is_entry(line: bytes) -> bool:
 
 class Owner:
     """
-    The one ``tune`` that works with a journal; others join by ``worker``.
+    Lets only one ``tune`` at a time use a journal; other processes join with ``worker``.
 
-    :param path: of the journal
+    :param path: path of the journal
     """
 
     def __init__(self, path: Path) -> None:
@@ -133,8 +133,8 @@ class Owner:
         """
         Become the owner, and leave a note that says who it is.
 
-        :param study_name: for those who come later
-        :raises ValueError: if another process has it, or there can be no file
+        :param study_name: name of the study, for the note
+        :raises ValueError: if another process owns the journal, or no file can be written there
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

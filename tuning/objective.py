@@ -1,4 +1,4 @@
-"""One trial: proposals, training runs, and what is kept of them."""
+"""One trial: proposals, training runs, and the results that are kept."""
 
 import gc
 from typing import Any
@@ -16,17 +16,17 @@ PARAMETERS, SCORES, CURVES, SECONDS = "parameters", "scores", "curves", "seconds
 
 
 class Surplus(Exception):
-    """Another process has started the last trial that was wanted."""
+    """A trial is not needed: other processes have started all that were wanted, or this one itself."""
 
 
 class Objective:
     """
-    What Optuna calls with a trial.
+    The objective that Optuna calls with each trial.
 
-    :param settings: of the study
-    :param trials: how many are wanted in all
+    :param settings: settings of the study
+    :param trials: number of trials that the study shall have
     :param interrupts: reasons to stop
-    :param device: to train on
+    :param device: device to train on
     """
 
     def __init__(self, settings: Settings, trials: int, interrupts: Interrupts, device: str = "auto") -> None:
@@ -35,7 +35,7 @@ class Objective:
 
     def __call__(self, trial: optuna.Trial) -> float:
         """
-        Run a trial, and keep its scores, or why it failed, in its attributes.
+        Run a trial, and record its scores, or why it failed, in its attributes.
 
         :param trial: new, or one that was enqueued
         :return: its score
@@ -43,7 +43,7 @@ class Objective:
         trial.set_user_attr(PROCESS, identity())
         book = book_of(trial.study)
         frozen = next(each for each in book.all if each.number == trial.number)
-        enqueued = "fixed_params" in frozen.system_attrs  # by somebody who wants it done
+        enqueued = "fixed_params" in frozen.system_attrs  # someone wants this one, so it is not surplus
         surplus = not enqueued and book.rank(trial.number) >= self.trials
         if surplus or trial.number in {each.number for each in book.void}:
             trial.set_user_attr(SURPLUS, True)
@@ -64,24 +64,24 @@ class Objective:
                 th.cuda.empty_cache()
 
     def _score(self, trial: optuna.Trial) -> float:
-        """Train and evaluate, report to the pruner, and keep scores and curves."""
+        """Train and evaluate, report to the pruner, and record scores and curves."""
         self.interrupts.poll()
         params: dict[str, Any] = {}
         if not trial.user_attrs.get(AS_IS):
             params = self.space.suggest(trial)
         settings = self.settings
         by_seed = settings.pruner == "wilcoxon"
-        last = len(settings.seeds) - 1 if by_seed else settings.protocol.steps  # after which nothing is saved
+        last = len(settings.seeds) - 1 if by_seed else settings.protocol.steps  # pruning this late saves nothing
 
         def prune_after(value: float, step: int) -> None:
-            """Report to the pruner, and end the trial if it says so."""
+            """Report a value to the pruner, and end the trial if the pruner says so."""
             trial.report(value, step)
-            is_baseline = trial.user_attrs.get(BASELINE)  # which the others are compared with
+            is_baseline = trial.user_attrs.get(BASELINE)  # never pruned: the others are compared with it
             if step < last and trial.should_prune() and not is_baseline:
                 raise optuna.TrialPruned
 
         def report(index: int, step: int, value: float) -> None:
-            """The learning curve of the first seed, for pruners that judge curves."""
+            """Report the learning curve of the first seed, for pruners that judge curves."""
             if not by_seed and index == 0:
                 prune_after(value, step)
 

@@ -13,10 +13,10 @@ _LINEAR = "lin_"
 @dataclass(frozen=True)
 class Parameter:
     """
-    One of the things that a study tunes.
+    A parameter that a study tunes.
 
-    A number lies from ``low`` to ``high``, in steps of ``step``, in its logarithm with ``log``; it is an integer if
-    ``low`` and ``high`` are. ``choices`` are plain values, or names with any YAML value.
+    A number lies between ``low`` and ``high``, in steps of ``step``, on a log scale with ``log``; it is an integer if
+    ``low`` and ``high`` are. ``choices`` are plain values, or names of values of any kind.
     """
 
     name: str
@@ -30,15 +30,15 @@ class Parameter:
     values: tuple[Any, ...] = ()
     """What the choices stand for."""
     format: str | None = None
-    """How the value is written, such as ``auto_{}``; ``like learning_rate`` for the schedule of the base entry."""
+    """How the value is written, such as ``auto_{}``; ``like learning_rate``: with the schedule of the base entry."""
     one_minus: bool = False
     """Whether one minus the value is passed on."""
     default: Any = None
-    """What SoftAC uses where the argument is not given."""
+    """The value that SoftAC uses if the argument is not given."""
     when: tuple[tuple[str, Any], ...] = ()
-    """Choices of other parameters without which this one does not exist."""
+    """Choices of other parameters with which this one exists."""
     optional: bool = False
-    """Whether it is only tuned when asked for."""
+    """Whether it is tuned only if ``--tune`` names it."""
 
     def suggest(self, trial: optuna.Trial) -> Any:
         """:return: the value that the sampler proposes for this trial"""
@@ -51,7 +51,7 @@ class Parameter:
         return trial.suggest_float(self.name, self.low, self.high, step=self.step, log=self.log)
 
     def contains(self, value: Any) -> bool:
-        """:return: whether the sampler could propose it"""
+        """:return: whether the sampler could propose this value"""
         if self.choices:
             return value in self.choices
         assert self.low is not None
@@ -69,9 +69,9 @@ class Parameter:
         """
         Turn a proposal into what SoftAC gets: the value of a choice, a schedule such as ``lin_0.001``, or a number.
 
-        :param value: as proposed
+        :param value: proposal
         :param base: arguments that the study starts from
-        :return: as SoftAC gets it
+        :return: value of the argument of SoftAC
         """
         if self.choices:
             value = self.values[self.choices.index(value)]
@@ -81,7 +81,7 @@ class Parameter:
         return value if pattern is None else pattern.format(value)
 
     def read(self, argument: Any, base: Mapping[str, Any]) -> Any:
-        """The inverse of :meth:`written`, or None where no proposal is written like this."""
+        """The inverse of :meth:`written`; None if no proposal is written like this."""
         if self.choices:
             return next((name for name in self.choices if self.written(name, base) == argument), None)
         pattern = self._pattern(base)
@@ -125,7 +125,7 @@ class Space:
     """
     All parameters that a study tunes.
 
-    :param parameters: those that others depend on come first
+    :param parameters: the parameters; those that others depend on come first
     """
 
     parameters: tuple[Parameter, ...]
@@ -136,7 +136,7 @@ class Space:
         return any(parameter.when for parameter in self.parameters)
 
     def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """:return: the sampler's proposals, by name, for the parameters that exist with the choices among them"""
+        """:return: the sampler's proposals, by name, for the parameters that exist with the proposed choices"""
         params: dict[str, Any] = {}
         for parameter in self.parameters:
             if _exists(parameter, params):
@@ -145,12 +145,12 @@ class Space:
 
     def arguments(self, params: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
         """
-        Change the arguments that the study starts from as was proposed.
+        Apply proposals to the arguments that the study starts from.
 
-        :param params: as proposed
+        :param params: proposals by name
         :param base: arguments that the study starts from
-        :return: arguments of SoftAC: the base, what the parameters change, and without what belongs to those that do
-            not exist with these choices
+        :return: arguments of SoftAC: the base with the proposals, without the arguments of parameters that do not exist
+            with these choices
         """
         arguments = dict(base)
         for parameter in self.parameters:
@@ -168,7 +168,7 @@ class Space:
         Find the point of the space at which the study starts. The inverse of :meth:`arguments`.
 
         :param base: arguments that the study starts from
-        :return: the proposals that mean the base itself, or None where they lie outside of the space
+        :return: the proposals that give the base itself, or None if it lies outside of the space
         """
         params: dict[str, Any] = {}
         for parameter in self.parameters:
@@ -185,7 +185,7 @@ class Space:
 
 
 def _exists(parameter: Parameter, params: Mapping[str, Any]) -> bool:
-    """:return: whether the choices of other parameters are those under which this one exists"""
+    """:return: whether this parameter exists with the choices that were made for others"""
     return all(params.get(name) == value for name, value in parameter.when)
 
 
@@ -198,7 +198,7 @@ def _get(arguments: Mapping[str, Any], path: str) -> Any:
 
 
 def _set(arguments: dict[str, Any], path: str, value: Any) -> None:
-    """Set the argument at a path, in copies of the dicts on the way."""
+    """Set the argument at a path, copying the dicts on the way."""
     *folders, last = path.split(".")
     for key in folders:
         arguments[key] = dict(arguments.get(key) or {})
@@ -207,7 +207,7 @@ def _set(arguments: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _remove(arguments: dict[str, Any], path: str) -> None:
-    """Remove the argument at a path, if it is there, in copies of the dicts on the way."""
+    """Remove the argument at a path, if it is there, copying the dicts on the way."""
     *folders, last = path.split(".")
     for key in folders:
         if not isinstance(arguments.get(key), Mapping):
@@ -218,7 +218,7 @@ def _remove(arguments: dict[str, Any], path: str) -> None:
 
 
 def _value_of(parameter: Parameter, path: str, base: Mapping[str, Any]) -> Any:
-    """:return: the proposal that leads to what the base has at this path, None if there is none"""
+    """:return: the proposal that gives what the base has at this path, None if there is none"""
     argument = _get(base, path)
     if argument is None and path.endswith("_learning_rate"):
         argument = base.get("learning_rate")  # which SoftAC falls back to
@@ -228,7 +228,7 @@ def _value_of(parameter: Parameter, path: str, base: Mapping[str, Any]) -> Any:
 
 
 def _choice_of(switch: Parameter, parameters: tuple[Parameter, ...], base: Mapping[str, Any]) -> Any:
-    """:return: the choice of a switch without arguments under which the other parameters can lead to the base"""
+    """:return: the choice of a switch without arguments with which the other parameters can give the base"""
     for choice in switch.choices:
         depending = [each for each in parameters if (switch.name, choice) in each.when]
         values = [_value_of(each, path, base) for each in depending for path in each.arguments]

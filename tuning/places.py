@@ -1,4 +1,4 @@
-"""Where things are kept by default, and what the user may say instead."""
+"""Where a study and its files are kept: defaults, and the options that change them."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ class Place:
     """
     A study's name, storage, and folder for files.
 
-    :param study: name
+    :param study: name of the study
     :param storage: path of a journal, or URL of a database
     :param folder: for plots, reports and the workers' output
     """
@@ -32,23 +32,25 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
 
     :param parser: gets ``--study``, ``--storage`` and ``--log-folder``
     """
-    parser.add_argument("--study", metavar="NAME", help="name of the study; default: softac- and the environment")
+    parser.add_argument("--study", metavar="NAME", help="name of the study; default: softac-ENV, after the environment")
     parser.add_argument(
         "--storage",
         metavar="PATH|URL",
         help=f"journal file, or a database such as postgresql+psycopg2://user@host/db; default: ${STORAGE_VARIABLE}, "
         "or journal.log in the study's folder",
     )
-    parser.add_argument("-f", "--log-folder", metavar="PATH", default=FOLDER, help=f"default: {FOLDER}")
+    parser.add_argument(
+        "-f", "--log-folder", metavar="PATH", default=FOLDER, help=f"folder of studies; default: {FOLDER}"
+    )
 
 
 def place_of(options: argparse.Namespace) -> Place:
     """
     Find out which study is meant, and where it is kept.
 
-    :param options: with the above, and ``env`` where the command has it
-    :return: where the study is
-    :raises ValueError: if that cannot be known
+    :param options: options of :func:`add_place_options`, and ``env`` if the command has it
+    :return: place of the study
+    :raises ValueError: if the options do not say which study is meant
     """
     folder = Path(options.log_folder)
     name = options.study

@@ -23,7 +23,7 @@ PLOTS = {
     "timeline": "plot_timeline",
 }
 INTERVALS = "intervals"
-"""Of what ``validate`` found."""
+"""Plot of the results of ``validate``."""
 _NEEDS_COMPLETE = {"importances": 2, "slices": 1, "history": 1}
 
 
@@ -31,18 +31,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options of ``plot``.
 
-    :param parser: of this command
+    :param parser: parser of this command
     """
     add_place_options(parser)
-    parser.add_argument("-o", "--output", metavar="FOLDER", help="default: plots in the study's folder")
-    parser.add_argument("--only", nargs="+", choices=[*PLOTS, INTERVALS], help="default: all")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", help="folder to write to; default: plots in the study's folder"
+    )
+    parser.add_argument("--only", nargs="+", choices=[*PLOTS, INTERVALS], help="plots to write; default: all")
 
 
 def run(options: argparse.Namespace) -> int:
     """
-    Write the plots; those that need more trials than there are say so.
+    Write the plots; if one needs more trials than there are, say so.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
     :raises ValueError: if a package for plots is missing
     """
@@ -62,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
             _draw(study, name, folder)
         except ImportError as error:
             raise ValueError(f'{error}. Plots need: pip install "sac-ext[tuning]"') from error
-        except (ValueError, RuntimeError) as error:  # too little in the study for this plot, in Optuna's words
+        except (ValueError, RuntimeError) as error:  # Optuna's message when a study has too little for this plot
             print(f"{name}: {error}")
             continue
         print(f"Wrote {folder / name}.png and .html")
@@ -79,7 +81,7 @@ def _draw(study: optuna.Study, name: str, folder: Path) -> None:
     import matplotlib.pyplot as plt
 
     with warnings.catch_warnings():
-        # experimental, few trials for importances, and what matplotlib thinks of legends
+        # about experimental features, few trials for importances, and matplotlib's legends
         warnings.simplefilter("ignore")
         function: Callable[[Any], Any] = getattr(html, PLOTS[name])
         function(study).write_html(folder / f"{name}.html", include_plotlyjs="cdn")
@@ -92,7 +94,7 @@ def _draw(study: optuna.Study, name: str, folder: Path) -> None:
 
 
 def _draw_intervals(report: Path, folder: Path) -> None:
-    """Interquartile means on the test seeds, with their intervals."""
+    """Draw interquartile means on the test seeds, with their intervals."""
     if not report.exists():
         print(f"{INTERVALS}: needs {report}, which `softac-tune validate` writes")
         return

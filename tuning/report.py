@@ -1,4 +1,4 @@
-"""What a study has reached, and what its best are worth, in words."""
+"""The state of a study, and the results of its validation, as text."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -30,7 +30,7 @@ def trial_line(trial: FrozenTrial) -> str:
 
 
 def best_lines(study: optuna.Study) -> list[str]:
-    """:return: the best trial beside the baseline"""
+    """:return: the best trial and the baseline"""
     book = book_of(study)
     best = book.best()
     if not best:
@@ -43,7 +43,7 @@ def best_lines(study: optuna.Study) -> list[str]:
 
 
 def status_lines(study: optuna.Study) -> list[str]:
-    """:return: everything that is known of how the study is getting on"""
+    """:return: everything that is known about the progress of the study"""
     book = book_of(study)
     lines = [f"Study {study.study_name}: {summary(book)}"]
     done_again = [trial for trial in book.void if trial.state.is_finished()]
@@ -72,10 +72,10 @@ def status_lines(study: optuna.Study) -> list[str]:
 
 def validation_text(report: Mapping[str, Any], compared: Mapping[str, Comparison]) -> str:
     """
-    Write what a validation has found as tables.
+    Write the results of a validation as tables.
 
-    :param report: what ``softac-tune validate`` found, as it is written to ``validation.json``
-    :param compared: the winner with each other contender that did not fail
+    :param report: results of ``softac-tune validate``, as they are written to ``validation.json``
+    :param compared: comparisons of the winner with each other contender that did not fail
     :return: Markdown
     """
     seeds, scores = report["seeds"], report["test_scores"]

@@ -1,4 +1,4 @@
-"""Training runs that are kept in a file as soon as they end, so that none is done twice."""
+"""Training runs that are kept in a file as soon as they end, so that none is repeated."""
 
 import json
 import multiprocessing
@@ -27,19 +27,19 @@ from .settings import Settings, versions
 
 _SCHEDULES = ("learning_rate", "clip_range")
 _CODE = ("sac-ext", "revision", "seeding", "stable-baselines3", "torch")
-"""Versions that a score depends on: one of another version is not taken from the file."""
+"""Versions that a score depends on: scores of other versions are not taken from the file."""
 
 
 @dataclass(frozen=True)
 class Contender:
     """
-    One of those that are compared: an algorithm with its arguments, such that another process can make it.
+    An algorithm to compare, described by its arguments so that another process can make it.
 
-    :param name: ``trial 7``, ``baseline``, or of SB3's algorithm
+    :param name: ``trial 7``, ``baseline``, or the name of SB3's algorithm
     :param algorithm: ``SoftAC``, or the name of a class of SB3
-    :param env: to train in
-    :param entry: arguments as a zoo entry has them
-    :param params: of the study's space, which change them
+    :param env: environment to train in
+    :param entry: arguments as in a zoo entry
+    :param params: parameters of the study's space, which change these arguments
     """
 
     name: str
@@ -53,11 +53,11 @@ class Runs:
     """
     The runs of a validation, done by several processes at once.
 
-    :param path: file with a line of JSON for each run that is done
-    :param settings: of the study
-    :param episodes: of the evaluation after training
+    :param path: file with a JSON line for each finished run
+    :param settings: settings of the study
+    :param episodes: episodes of the evaluation after training
     :param jobs: number of processes
-    :param device: to train on
+    :param device: device to train on
     """
 
     def __init__(self, path: Path, settings: Settings, episodes: int, jobs: int = 1, device: str = "auto") -> None:
@@ -65,16 +65,16 @@ class Runs:
         self.episodes, self.jobs, self.device = episodes, jobs, device
         self.versions = versions()
         self.failed: dict[str, str] = {}
-        """By contender and seed, what went wrong."""
+        """What went wrong, by contender and seed."""
 
     def scores(self, stage: str, contenders: Iterable[Contender], seeds: Iterable[int]) -> dict[str, list[float]]:
         """
         Do the runs that are not in the file yet.
 
-        :param stage: to show
+        :param stage: name of the stage, to show and to record
         :param contenders: what to train
-        :param seeds: of each
-        :return: by name, the score of each seed, for those that fail on none
+        :param seeds: seeds to train each contender with
+        :return: by name, the score of each seed, for the contenders that fail on no seed
         """
         contenders, seeds = list(contenders), list(seeds)
         known = self._known()
@@ -89,7 +89,7 @@ class Runs:
         return "\n".join(f"  {run}: {why}" for run, why in self.failed.items())
 
     def _do(self, stage: str, runs: list[tuple[Contender, int]], total: int) -> None:
-        """Do these runs, and show how many of the total are done; end the processes when a signal comes."""
+        """Do these runs, and show how many of the total are done; on a signal, end the processes."""
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(self.jobs, context, initializer=_prepare, initargs=(os.getpid(),))
         # SIGINT too: a process that a script starts in the background ignores it otherwise
@@ -116,7 +116,7 @@ class Runs:
                 signal.signal(number, handler)
 
     def _keep(self, stage: str, contender: Contender, seed: int, future: "Future[list[tuple[int, float]]]") -> None:
-        """Append the run to the file, or take note of why it failed."""
+        """Append the run to the file, or record why it failed."""
         try:
             curve = future.result()
         except Exception as error:
@@ -135,13 +135,13 @@ class Runs:
         for line in self.path.read_text().splitlines():
             try:
                 content = json.loads(line)
-            except ValueError:  # the end of a process that was killed
+            except ValueError:  # an incomplete line of a killed process
                 continue
             found[content["key"]] = content["score"]
         return found
 
     def _key(self, contender: Contender, seed: int) -> str:
-        """:return: all that the score depends on, the code included"""
+        """:return: all that the score depends on, including the code"""
         what = asdict(contender) | {"name": ""}
         space = self.settings.space if contender.params else {}
         code = {name: self.versions.get(name) for name in _CODE}
@@ -155,11 +155,11 @@ def run_once(
     """
     Train a contender, in a process of the pool.
 
-    :param settings: of the study
+    :param settings: settings of the study
     :param contender: what to train
-    :param seed: of the run
-    :param episodes: of the evaluation after training
-    :param device: to train on
+    :param seed: seed of the run
+    :param episodes: episodes of the evaluation after training
+    :param device: device to train on
     :return: environment steps and mean return of each evaluation
     """
     import stable_baselines3
@@ -182,7 +182,7 @@ def run_once(
 
 
 def _prepare(parent: int) -> None:
-    """Set a process of the pool up: one thread, no end by Ctrl-C, which the parent sees to, an end with the parent."""
+    """Set up a process of the pool: one thread, Ctrl-C left to the parent, and an end when the parent ends."""
     th.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

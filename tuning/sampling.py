@@ -11,23 +11,23 @@ from .settings import Settings
 
 STARTUP_TRIALS = 10
 _PRUNER_STARTUP_TRIALS = 5
-_WARMUP = 0.3  # of a run, before which nothing is pruned
+_WARMUP = 0.3  # share of a run before which nothing is pruned
 _SIGNIFICANCE = 0.1
 
 
 def make_sampler(settings: Settings, index: int, worker: int) -> BaseSampler:
     """
-    Make a sampler for the next trial, seeded by how many trials came before it: so a study that was interrupted goes on
-    with the proposals it would have had.
+    Make a sampler for the next trial. It is seeded from the number of trials before it, so that an interrupted study
+    continues with the proposals that it would have made.
 
-    :param settings: of the study
-    :param index: how many trials were started before
-    :param worker: of several that are at work, which would propose the same otherwise
+    :param settings: settings of the study
+    :param index: number of trials that were started before
+    :param worker: number of the worker, without which several workers would make the same proposals
     :return: the sampler
     """
     seed = int(np.random.SeedSequence([settings.sampler_seed, index, worker]).generate_state(1)[0])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of group
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about group
         if settings.sampler == "random":
             return RandomSampler(seed)
         if settings.sampler == "gp":
@@ -45,8 +45,8 @@ def make_pruner(settings: Settings) -> BasePruner:
     """
     Make the pruner that the settings name.
 
-    :param settings: of the study
-    :return: for ``optuna.load_study``
+    :param settings: settings of the study
+    :return: the pruner
     """
     steps, evaluations = settings.protocol.steps, settings.protocol.evaluations
     if settings.pruner == "median":

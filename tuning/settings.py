@@ -1,4 +1,4 @@
-"""What a study is, as it is recorded in the study itself, so that whoever joins it later does the same."""
+"""The settings of a study, recorded in the study itself, so that every process that joins it later does the same."""
 
 import json
 import platform
@@ -30,19 +30,19 @@ _PACKAGES = ("sac-ext", "stable-baselines3", "sb3-contrib", "torch", "gymnasium"
 @dataclass(frozen=True)
 class Settings:
     """
-    All that a trial's score depends on, apart from its parameters.
+    Everything that a trial's score depends on, apart from its parameters.
 
-    :param env: what is trained in
-    :param entry: the zoo entry that the study starts from, with what was changed in it
-    :param space: search space as YAML has it
-    :param tune: its optional parameters that are tuned
-    :param seeds: of the training runs of each trial
+    :param env: environment to train in
+    :param entry: the zoo entry that the study starts from, with the changes that were asked for
+    :param space: search space, as in a YAML file
+    :param tune: optional parameters of the space that are tuned
+    :param seeds: seeds of the training runs of each trial
     :param protocol: how long a run is, and how it is measured
     :param sampler: ``"tpe"``, ``"gp"`` or ``"random"``
-    :param sampler_seed: of the sampler
+    :param sampler_seed: seed of the sampler
     :param pruner: ``"median"`` and ``"hyperband"`` judge the learning curve of the first seed, ``"wilcoxon"`` the
         seeds' scores
-    :raises ValueError: for what does not go together
+    :raises ValueError: for values that do not exist, or do not go together
     """
 
     env: EnvironmentSpec
@@ -84,7 +84,7 @@ class Settings:
         Compare the settings of a study with those of another call.
 
         :param other: settings that were asked for later
-        :return: a line for each thing that is not the same
+        :return: a line for each difference
         """
         mine, others = (_flat(json.loads(json.dumps(each.to_dict()))) for each in (self, other))
         names = [name for name in {**mine, **others} if mine.get(name) != others.get(name)]
@@ -103,7 +103,7 @@ class Settings:
         return cls(**{**content, "env": env, "protocol": protocol})
 
     def record(self, study: optuna.Study) -> None:
-        """Store the settings, and the versions that they are first used with."""
+        """Record the settings, and the versions that they are first used with."""
         study.set_user_attr(VERSIONS, versions())
         study.set_user_attr(_SETTINGS, json.dumps(self.to_dict()))
 
@@ -126,16 +126,16 @@ def settings_of(study: optuna.Study) -> Settings:
 
 
 def has_settings(study: optuna.Study) -> bool:
-    """:return: whether the study has been set up to its end"""
+    """:return: whether the study has been set up completely"""
     return _SETTINGS in study.user_attrs
 
 
 def versions() -> dict[str, str]:
     """
-    Find out what the scores depend on beside the settings.
+    Find out what the scores depend on besides the settings.
 
-    :return: of Python and of what learns, the revision of the code if it is a checkout, the hardware, and ``seeding``:
-        how the environments' seeds follow from that of a run
+    :return: versions of Python and the packages, the revision of the code if it is a checkout, the hardware, and
+        ``seeding``, the number of the rule by which the seeds of environments follow from that of a run
     """
     import torch
 
@@ -160,7 +160,7 @@ def versions() -> dict[str, str]:
 
 
 def _check_json(where: str, value: Any) -> None:
-    """:raises ValueError: for what would not be the same after it was recorded"""
+    """:raises ValueError: for values that would change when they are recorded"""
     if isinstance(value, dict):
         for key, each in value.items():
             if not isinstance(key, str):

@@ -1,4 +1,4 @@
-"""Search spaces as YAML has them: files are read and checked, and every mistake is refused with the way out."""
+"""Reading and checking search spaces in YAML; every mistake is refused with a hint how to fix it."""
 
 import difflib
 import inspect
@@ -25,7 +25,7 @@ def load_space(name: str) -> dict[str, Any]:
 
     :param name: ``"box"``, ``"discrete"``, or the path of a YAML file
     :return: its content, for :func:`parse_space`
-    :raises ValueError: if there is no such file, or it is no YAML
+    :raises ValueError: if there is no such file, or it is not YAML
     """
     if name in BUILT_IN:
         text = (files(__package__) / "spaces" / f"{name}.yml").read_text()
@@ -44,13 +44,13 @@ def load_space(name: str) -> dict[str, Any]:
 
 def parse_space(data: Any, source: str, tune: Iterable[str] = ()) -> Space:
     """
-    Check what a file says, and choose the parameters that are tuned.
+    Check the content of a file, and choose the parameters that are tuned.
 
-    :param data: what YAML gave: names with their properties
+    :param data: content of the YAML file: parameter names with their properties
     :param source: file to name in errors
-    :param tune: names of optional parameters that are asked for
+    :param tune: names of the optional parameters to tune
     :return: the space
-    :raises ValueError: for a key, argument or name that does not exist (with the nearest that does), or wrong bounds
+    :raises ValueError: for a key, argument or name that does not exist (naming the closest that does), or wrong bounds
     """
     if not isinstance(data, dict) or not data:
         raise ValueError(f"{source} must map parameter names to their properties, got {data!r}")
@@ -71,7 +71,7 @@ def parse_space(data: Any, source: str, tune: Iterable[str] = ()) -> Space:
 
 
 def _check_conditions(parameter: Parameter, before: list[Parameter], source: str) -> None:
-    """:raises ValueError: if the parameter depends on one that does not come before it, or on no choice of it"""
+    """:raises ValueError: if ``when`` names a parameter that does not come before this one, or none of its choices"""
     choices = {each.name: each.choices for each in before}
     for other, value in parameter.when:
         condition = f"{source}: {parameter.name} exists when {other} is {value!r}"
@@ -110,7 +110,7 @@ def _parse_parameter(name: str, item: Any, source: str, known: set[str]) -> Para
 
 
 def _arguments(where: str, argument: Any, known: set[str]) -> tuple[str, ...]:
-    """:return: arguments of SoftAC, of which a file gives one, a list, or null for none"""
+    """:return: arguments of SoftAC; a file gives one, a list, or null for none"""
     if argument is None:
         return ()
     paths = [argument] if isinstance(argument, str) else argument
@@ -161,9 +161,9 @@ def _bounds(where: str, item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(where: str, item: Mapping[str, Any], key: str) -> Any:
-    """:return: the number, or None where there is none"""
+    """:return: the number, or None if there is none"""
     value = item.get(key)
-    if isinstance(value, str):  # what YAML makes of 1e-3
+    if isinstance(value, str):  # as YAML reads 1e-3
         try:
             value = float(value)
         except ValueError:
@@ -188,7 +188,7 @@ def _is_pattern(pattern: Any) -> bool:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """:return: how to go on after naming something unknown"""
+    """:return: a hint to add after an unknown name: the closest known one, or all of them"""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known) or 'none'}"

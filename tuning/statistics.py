@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# scipy.stats is imported where it is used: it takes longer than the rest of this package, and each worker would wait
+# scipy.stats is imported where it is used: its import takes longer than that of the rest of this package, and every
+# worker would have to wait for it
 
 _RESAMPLES = 10_000
 _SEED = 0
@@ -21,17 +22,17 @@ def interquartile_mean(values: Sequence[float]) -> float:
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """
-    Say how far the interquartile mean may be off, given that few seeds were run.
+    Estimate the uncertainty of an interquartile mean over few seeds.
 
     :param values: one for each seed
-    :return: 95 % bootstrap percentile interval of the interquartile mean; of one value, itself
+    :return: 95 % bootstrap percentile interval of the interquartile mean; for a single value, the value itself
     """
     return _interval(values)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of the difference between runs with one set of arguments and runs with another."""
+    """The difference between the runs of two contenders."""
 
     difference: float
     """Interquartile mean of the first minus that of the second."""
@@ -40,7 +41,7 @@ class Comparison:
     probability_of_improvement: float
     """Probability that a run of the first is better than one of the second; ties count one half."""
     verdict: str
-    """``"better"`` or ``"worse"`` where the interval leaves out 0, else ``"cannot tell"``."""
+    """``"better"`` or ``"worse"`` if the interval excludes 0, else ``"cannot tell"``."""
 
 
 def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
@@ -48,8 +49,8 @@ def compare(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
     Compare the runs of two contenders.
 
     :param ours: a score for each seed
-    :param theirs: the same
-    :return: whether ours are better
+    :param theirs: the same for the other contender
+    :return: the comparison, with ours as the first
     """
     low, high = _interval(ours, theirs)
     a, b = np.asarray(ours, float)[:, None], np.asarray(theirs, float)[None, :]
@@ -73,7 +74,7 @@ def _interval(first: Sequence[float], second: Sequence[float] | None = None) -> 
         means = [np.asarray(trim_mean(part, 0.25, axis=axis)) for part in parts]
         return means[0] - means[1] if len(means) == 2 else means[0]
 
-    if min(len(sample) for sample in samples) < 2:  # nothing is known of how seeds differ
+    if min(len(sample) for sample in samples) < 2:  # one value does not show how seeds differ
         if second is not None:
             return -np.inf, np.inf
         return float(samples[0][0]), float(samples[0][0])

@@ -21,7 +21,7 @@ def is_url(storage: str) -> bool:
 
 
 def shown(storage: str) -> str:
-    """:return: path or URL as it may be printed: without a password"""
+    """:return: path or URL as it may be printed, without a password"""
     if not is_url(storage):
         return storage
     from sqlalchemy.engine import make_url
@@ -34,9 +34,9 @@ def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_
     Open the journal or database that studies are in.
 
     :param storage: path of a journal, or URL of a database
-    :param create: whether there may be none yet
-    :param heartbeat: seconds between the signs of life of a running trial, in databases; after three without one a
-        trial counts as lost
+    :param create: whether it is created if it does not exist
+    :param heartbeat: seconds between the heartbeats of a running trial, in databases; a trial that has sent none for
+        three times as long counts as lost
     :return: the storage
     :raises ValueError: if it cannot be opened
     """
@@ -57,7 +57,7 @@ def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_
             if copy is not None:
                 print(f"{path} had broken lines, which are taken out; the file as it was is {copy}")
         return JournalStorage(open_backend(path))
-    # all of them as Optuna reads what is no journal
+    # what Optuna may raise when it reads a file that is not a journal
     except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
         raise ValueError(
             f"Cannot open the journal {storage!r}: {error}. If it is a journal with broken lines, `softac-tune repair` "
@@ -71,7 +71,7 @@ def _open_database(url: str, create: bool, heartbeat: int) -> RDBStorage:
 
     try:
         dialect = make_url(url).get_backend_name()
-    except (ArgumentError, ValueError) as error:  # a ValueError for a port that is none
+    except (ArgumentError, ValueError) as error:  # a ValueError for an invalid port
         raise ValueError(f"{url!r} is no database URL such as postgresql+psycopg2://user@host/database") from error
     options: dict[str, Any] = {}
     if dialect == "sqlite" and not create:
@@ -81,7 +81,7 @@ def _open_database(url: str, create: bool, heartbeat: int) -> RDBStorage:
     if dialect in ("postgresql", "mysql"):
         options["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of the heartbeat
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
         try:
             return RDBStorage(
                 url,

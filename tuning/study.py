@@ -1,4 +1,4 @@
-"""Setting a study up: from what the user asks for to settings, their checks, and the first trial."""
+"""Setting up a study: settings from what the user asks for, their checks, and the first trial."""
 
 import ast
 import warnings
@@ -21,14 +21,14 @@ from .space import load_space
 from .trials import AS_IS, BASELINE, RETRY_OF, book_of
 
 FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 100, 1000
-"""Seeds of tuning are below the first, those of validation from there to the second."""
+"""Seeds of tuning are below the first, those of validation below the second, those of tests from the second on."""
 _OF_PROTOCOL = ("steps", "evaluations", "episodes", "metric")
 _OF_SEARCH = ("sampler", "sampler_seed", "pruner")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asked for; None for what was left out."""
+    """What the user asked for; options that were left out are None."""
 
     env: str | None = None
     env_kwargs: Mapping[str, Any] | None = None
@@ -48,12 +48,12 @@ class Asked:
 
 def settings_from(asked: Asked, stored: Settings | None) -> Settings:
     """
-    Complete what the user asked for: by defaults for a new study, by what is stored for one that exists.
+    Complete what the user asked for: with defaults for a new study, with the stored settings for an existing one.
 
-    :param asked: by the user
-    :param stored: in the study, None if it is new
-    :return: settings
-    :raises ValueError: for what does not exist, or does not go together
+    :param asked: what the user asked for
+    :param stored: settings stored in the study, None if it is new
+    :return: complete settings
+    :raises ValueError: for values that do not exist, or do not go together
     """
     if asked.seeds is not None and not 1 <= asked.seeds <= FIRST_VALIDATION_SEED:
         raise ValueError(f"seeds must be between 1 and {FIRST_VALIDATION_SEED}, got {asked.seeds}")
@@ -61,7 +61,7 @@ def settings_from(asked: Asked, stored: Settings | None) -> Settings:
 
 
 def _new_settings(asked: Asked) -> Settings:
-    """:return: settings in which what was left out has its default"""
+    """:return: settings, with defaults for what was left out"""
     if asked.env is None:
         raise ValueError("A new study needs an environment: --env CartPole-v1")
     entry = _entry(asked.env, asked)
@@ -86,7 +86,7 @@ def _new_settings(asked: Asked) -> Settings:
 
 
 def _resumed_settings(asked: Asked, stored: Settings) -> Settings:
-    """:return: settings in which what was left out is as it is stored"""
+    """:return: settings, with the stored values for what was left out"""
     changed: dict[str, Any] = _given(asked, _OF_SEARCH)
     env_id = stored.env.env_id if asked.env is None else asked.env
     entry = stored.entry
@@ -112,7 +112,7 @@ def _entry(env_id: str, asked: Asked) -> dict[str, Any]:
 
 
 def _given(asked: Asked, names: Sequence[str]) -> dict[str, Any]:
-    """:return: those of the names that were not left out, with what was asked for"""
+    """:return: the values that were asked for, by name, without the names that were left out"""
     return {name: getattr(asked, name) for name in names if getattr(asked, name) is not None}
 
 
@@ -125,10 +125,10 @@ def stored_settings(storage: optuna.storages.BaseStorage, name: str) -> Settings
     """
     Find the settings of a study that may exist.
 
-    :param storage: where the study may be
-    :param name: of the study
-    :return: its settings, None if it is new, or was killed before it had any
-    :raises ValueError: if it is a study of something else
+    :param storage: storage that may have the study
+    :param name: name of the study
+    :return: its settings, None if it is new, or if ``tune`` was killed before it recorded any
+    :raises ValueError: if the study was not made by ``softac-tune``
     """
     if name not in optuna.get_all_study_names(storage):
         return None
@@ -140,13 +140,13 @@ def stored_settings(storage: optuna.storages.BaseStorage, name: str) -> Settings
 
 def create_or_resume(storage: optuna.storages.BaseStorage, name: str, settings: Settings) -> optuna.Study:
     """
-    Create a study, or go on with it if it exists with the same settings.
+    Create a study, or resume it if it exists with the same settings.
 
-    :param storage: where the study is or shall be
-    :param name: of the study
-    :param settings: which it has, or gets
-    :return: with the base entry as its first trial
-    :raises ValueError: if it has other settings
+    :param storage: storage that has the study, or shall have it
+    :param name: name of the study
+    :param settings: settings of the study
+    :return: the study, with the base entry as its first trial
+    :raises ValueError: if the study exists with other settings
     """
     stored = stored_settings(storage, name)
     if stored is not None:
@@ -160,11 +160,11 @@ def create_or_resume(storage: optuna.storages.BaseStorage, name: str, settings: 
 
 def refuse_differences(stored: Settings, settings: Settings, name: str) -> None:
     """
-    Compare what was asked for with what the study has.
+    Compare the settings that were asked for with those of the study.
 
-    :param stored: in the study
-    :param settings: asked for
-    :param name: of the study
+    :param stored: settings of the study
+    :param settings: settings that were asked for
+    :param name: name of the study
     :raises ValueError: if they are not the same
     """
     differences = stored.differences(settings)
@@ -176,7 +176,7 @@ def refuse_differences(stored: Settings, settings: Settings, name: str) -> None:
 
 
 def _enqueue_baseline(study: optuna.Study, settings: Settings) -> None:
-    """Enqueue the base entry if that was not done, or if it has failed: what was wrong may have been mended."""
+    """Enqueue the base entry if that was not done, or again if it failed, since the cause may have been fixed."""
     known = [trial for trial in book_of(study).counted if trial.user_attrs.get(BASELINE)]
     failed = [trial for trial in known if trial.state == TrialState.FAIL]
     if not known or failed:
@@ -187,9 +187,9 @@ def _enqueue_baseline(study: optuna.Study, settings: Settings) -> None:
 
 def smoke_test(settings: Settings) -> None:
     """
-    Train for a step with the base entry, and build a few models of the space, so that what cannot work fails now.
+    Train for a step with the base entry, and make a few models of the space, so that what cannot work fails now.
 
-    :param settings: to be tried
+    :param settings: settings to try
     :raises ValueError: with the reason
     """
     env = settings.env.make(settings.seeds[0])
@@ -207,7 +207,7 @@ def smoke_test(settings: Settings) -> None:
 
 
 def _model(arguments: Mapping[str, Any], env: Any, what: str) -> SoftAC:
-    """Make a model, and name what it was made with if that fails."""
+    """Make a model; if that fails, say what it was made with."""
     try:
         return SoftAC(**arguments, env=env, device="cpu")
     except (TypeError, ValueError, AssertionError) as error:
@@ -218,7 +218,7 @@ def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
     """
     Read the pairs of ``--hyperparams`` and ``--env-kwargs``.
 
-    :param pairs: such as ``gravity:-9.0`` or ``net:[64, 64]``; a value that is no Python literal is a string
+    :param pairs: such as ``gravity:-9.0`` or ``net:[64, 64]``; a value that is not a Python literal is a string
     :return: keys and values
     :raises ValueError: if there is no colon
     """

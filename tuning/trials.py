@@ -1,8 +1,8 @@
-"""What each trial of a study counts for, and those that are done again.
+"""Which trials of a study count, and as what, and which are repeated.
 
-A trial that was interrupted, or whose process was killed, fails, and its parameters are enqueued once more as a trial
-that names it in ``retry_of``. From then on the first does not count. Everything is kept in the trials themselves, so
-whoever opens the study sees the same, and what was killed half-way through this is finished by the next.
+A trial that was interrupted, or whose process was killed, fails, and its parameters are enqueued again as a new trial
+that names it in ``retry_of``. From then on the failed one does not count. All this is recorded in the trials, so every
+process that opens the study sees the same, and if one is killed halfway through this, the next one finishes it.
 """
 
 import warnings
@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from .processes import is_gone
 
 MAX_RETRIES = 2
-"""How often a trial is done again whose process was killed. Interruptions on request do not count."""
+"""How often a trial whose process was killed is repeated. Interruptions on request do not count."""
 UNNAMED_SECONDS = 600
-"""After this time a running trial is lost if no process has said that it has it: no sampler takes as long."""
+"""After this time, a running trial counts as lost if no process has said that it runs it: no sampler takes as long."""
 
 # user attributes of trials
 RETRY_OF, RETRIES = "retry_of", "retries"
@@ -29,9 +29,9 @@ _INHERITED = (BASELINE, AS_IS)
 
 class Book:
     """
-    The trials of a study, by what they count for.
+    The trials of a study, grouped by what they count as.
 
-    :param trials: all of them
+    :param trials: all trials of the study
     """
 
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
@@ -43,7 +43,7 @@ class Book:
         originals = [t.number for t in trials if t.user_attrs.get(BASELINE) and RETRY_OF not in t.user_attrs]
         twice = {number for numbers in (originals, *retries.values()) for number in numbers[1:]}
         self.void = [t for t in trials if t.number in retries or t.number in twice or SURPLUS in t.user_attrs]
-        """Trials that do not count: they are done again, surplus, or were enqueued by two processes at once."""
+        """Trials that do not count: they are repeated, are surplus, or were enqueued by two processes at once."""
         void = {trial.number for trial in self.void}
         self.counted = [trial for trial in trials if trial.number not in void]
         self.complete = [trial for trial in self.counted if trial.state == TrialState.COMPLETE]
@@ -51,7 +51,7 @@ class Book:
         self.running = [trial for trial in self.counted if trial.state == TrialState.RUNNING]
         self.waiting = [trial for trial in self.counted if trial.state == TrialState.WAITING]
         self.lost = [trial for trial in self.counted if _is_lost(trial)]
-        """Trials that failed without fault of their parameters, and are not enqueued again yet."""
+        """Trials that failed through no fault of their parameters, and are not enqueued again yet."""
         lost = {trial.number for trial in self.lost}
         self.failed = [t for t in self.counted if t.state == TrialState.FAIL and t.number not in lost]
 
@@ -61,7 +61,7 @@ class Book:
         return sorted(self.complete + self.pruned + self.failed, key=lambda trial: trial.number)
 
     def rank(self, number: int) -> int:
-        """:return: how many counted trials there are before this one"""
+        """:return: number of counted trials before this one"""
         return sum(trial.number < number for trial in self.counted)
 
     @property
@@ -77,8 +77,8 @@ class Book:
         """
         Count the failures since the last trial that did not fail.
 
-        :param but: numbers of trials that are left out
-        :return: how many of the trials that ended last have failed
+        :param but: numbers of trials to leave out
+        :return: number of failures in a row among the trials that ended last
         """
         finished = [trial for trial in self.finished if trial.number not in but]
         ended = sorted(finished, key=lambda trial: (trial.datetime_complete is None, trial.datetime_complete))
@@ -95,32 +95,32 @@ def book_of(study: optuna.Study) -> Book:
 
 def requeue(study: optuna.Study, number: int) -> None:
     """
-    Enqueue a trial that failed without fault of its parameters once more.
+    Enqueue a trial again that failed through no fault of its parameters.
 
-    :param study: whose
-    :param number: of the trial
+    :param study: study of the trial
+    :param number: number of the trial
     """
     trial = next(each for each in study.get_trials(deepcopy=False) if each.number == number)
     if not _is_lost(trial):
         return
     retries = trial.user_attrs.get(RETRIES, 0) + (INTERRUPTED not in trial.user_attrs)
     inherited = {name: trial.user_attrs[name] for name in _INHERITED if name in trial.user_attrs}
-    # a trial that was enqueued itself may have been killed before it took its parameters up
+    # a trial that was itself enqueued may have been killed before it took over its parameters
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     study.enqueue_trial(params, user_attrs={RETRY_OF: number, RETRIES: retries, **inherited})
 
 
 def reap(study: optuna.Study) -> list[int]:
     """
-    Fail and requeue the running trials whose process has ended on this host, and, in databases, those that have given
-    no sign of life.
+    Fail and requeue the running trials whose process on this host has ended, and, in databases, those whose heartbeat
+    has stopped.
 
-    :param study: whose
+    :param study: study of the trials
     :return: numbers of the former
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)  # which does nothing for journals
+        optuna.storages.fail_stale_trials(study)  # does nothing for journals
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         process = trial.user_attrs.get(PROCESS)
@@ -132,17 +132,17 @@ def reap(study: optuna.Study) -> list[int]:
 
 
 def _is_old(trial: FrozenTrial) -> bool:
-    """:return: whether a trial has long been started by a process that has not said who it is, as it does at once"""
+    """:return: whether a trial was started long ago, and its process has not identified itself, as it does at once"""
     started = trial.datetime_start
     return started is not None and (datetime.now() - started).total_seconds() > UNNAMED_SECONDS
 
 
 def requeue_lost(study: optuna.Study) -> list[int]:
     """
-    Requeue what a killed process left failed. Call it only while no other process uses the study, or both requeue the
-    same trials.
+    Requeue the failed trials that a killed process did not requeue. Call this only while no other process uses the
+    study, or both requeue the same trials.
 
-    :param study: whose
+    :param study: study of the trials
     :return: numbers of the trials
     """
     lost = book_of(study).lost
@@ -155,19 +155,19 @@ def fail(study: optuna.Study, number: int) -> bool:
     """
     Make a running trial fail.
 
-    :param study: whose
-    :param number: of a running trial
-    :return: whether it was this call that made it fail; of several processes only one gets True
+    :param study: study of the trial
+    :param number: number of a running trial
+    :return: whether this call made it fail; of several processes only one gets True
     """
     try:
         study.tell(number, state=TrialState.FAIL)
-    except (ValueError, RuntimeError):  # it has ended since
+    except (ValueError, RuntimeError):  # it has ended meanwhile
         return False
     return True
 
 
 def failure_of(error: BaseException) -> dict[str, Any]:
-    """:return: what is kept of an exception"""
+    """:return: what is recorded about an exception"""
     import traceback
 
     text = "".join(traceback.format_exception(error))
@@ -183,7 +183,7 @@ def why_failed(trial: FrozenTrial) -> str:
 
 
 def _is_lost(trial: FrozenTrial) -> bool:
-    """:return: whether a trial failed without fault of its parameters, and may be done again"""
+    """:return: whether a trial failed through no fault of its parameters, and may be repeated"""
     attrs = trial.user_attrs
     if trial.state != TrialState.FAIL or FAILURE in attrs or SURPLUS in attrs:
         return False

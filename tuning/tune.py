@@ -30,7 +30,7 @@ from .trials import Book, book_of, reap, requeue_lost
 
 _REFRESH_SECONDS = 0.5
 _GRACE_SECONDS = 120.0  # for a worker to leave its trial
-_MAX_DEATHS = 10  # without a trial finished in between
+_MAX_DEATHS = 10  # of workers, with no trial finished in between
 _TRIALS, _DEFAULT_TRIALS = "trials", 50
 
 
@@ -38,30 +38,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options of ``tune``.
 
-    :param parser: of this command
+    :param parser: parser of this command
     """
     add_place_options(parser)
     add_limit_options(parser)
-    parser.add_argument("--env", metavar="ID", help="environment, as CartPole-v1 or module:id")
-    parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
-    parser.add_argument("--gpus", metavar="0,1", help="CUDA devices that the processes get in turn")
-    parser.add_argument("--timeout", metavar="30m", help="stop after this time; the same command goes on later")
-    parser.add_argument("--dry-run", action="store_true", help="print space, steps and estimated time, and end")
-    study = parser.add_argument_group("the study", "kept in it; what is left out later is what it was")
-    study.add_argument("--seeds", type=int, help="training runs of each trial; default: 1")
-    study.add_argument("--steps", type=int, help="of each run; default: n_timesteps of the zoo entry")
-    study.add_argument("--evaluations", type=int, help="of each run; default: 10")
-    study.add_argument("--episodes", type=int, help="of each evaluation; default: 10")
-    study.add_argument("--metric", choices=METRICS, help="of a run; default: final, the last fifth of the evaluations")
-    study.add_argument("--space", metavar="box|discrete|FILE", help="what is tuned; default: by the action space")
+    parser.add_argument("--env", metavar="ID", help="environment, such as CartPole-v1 or module:id")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes; default: 1")
+    parser.add_argument("--gpus", metavar="0,1", help="CUDA devices that the processes are given in turn")
+    parser.add_argument("--timeout", metavar="30m", help="stop after this time; the same command resumes the study")
+    parser.add_argument("--dry-run", action="store_true", help="print search space, steps and estimated time, and exit")
+    study = parser.add_argument_group("the study", "recorded in it, and kept where later calls leave them out")
+    study.add_argument("--seeds", type=int, help="training runs of each trial, each with its own seed; default: 1")
+    study.add_argument("--steps", type=int, help="environment steps of each run; default: n_timesteps of the zoo entry")
+    study.add_argument("--evaluations", type=int, help="evaluations of each run; default: 10")
+    study.add_argument("--episodes", type=int, help="episodes of each evaluation; default: 10")
     study.add_argument(
-        "--tune", nargs="+", metavar="NAME", help="optional parameters of the space: gamma, batch_size, ..."
+        "--metric",
+        choices=METRICS,
+        help="score of a run; default: final, the mean of the last fifth of the evaluations",
+    )
+    study.add_argument("--space", metavar="box|discrete|FILE", help="search space; default: by the action space")
+    study.add_argument(
+        "--tune",
+        nargs="+",
+        metavar="NAME",
+        help="optional parameters of the space to tune as well: gamma, batch_size, ...",
     )
     study.add_argument("--sampler", choices=SAMPLERS, help="default: tpe")
     study.add_argument("--sampler-seed", type=int, help="default: 0")
     study.add_argument("--pruner", choices=PRUNERS, help="default: median")
     study.add_argument("--conf-file", metavar="FILE", help="zoo configurations; default: those of this package")
-    study.add_argument("--env-kwargs", nargs="+", metavar="K:V", help="arguments of the environment")
+    study.add_argument("--env-kwargs", nargs="+", metavar="K:V", help="keyword arguments of the environment")
     study.add_argument("-params", "--hyperparams", nargs="+", metavar="K:V", help="changes to the zoo entry")
 
 
@@ -69,18 +76,23 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options that ``tune`` and ``worker`` share.
 
-    :param parser: of ``tune`` or ``worker``
+    :param parser: parser of ``tune`` or ``worker``
     """
-    parser.add_argument("--trials", type=int, help="how many the study shall have in all; default: as before, or 50")
-    parser.add_argument("--max-failures", type=int, default=5, help="stop after so many in a row; default: 5")
-    parser.add_argument("--threads", type=int, default=1, help="of torch in each process; default: 1")
-    parser.add_argument("--device", default="auto", help="to train on; default: auto")
+    parser.add_argument(
+        "--trials", type=int, help="number of trials that the study shall have in all; default: as before, or 50"
+    )
+    parser.add_argument(
+        "--max-failures", type=int, default=5, help="stop after this many failures in a row; default: 5"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="torch threads in each process; default: 1")
+    parser.add_argument("--device", default="auto", help="device to train on; default: auto")
     parser.add_argument(
         "--heartbeat",
         type=int,
         default=HEARTBEAT_SECONDS,
         metavar="SECONDS",
-        help=f"between a running trial's signs of life in a database; lost after three; default: {HEARTBEAT_SECONDS}",
+        help="time between the heartbeats of a running trial, in a database; after three times as long without one, "
+        f"it counts as lost; default: {HEARTBEAT_SECONDS}",
     )
 
 
@@ -94,11 +106,11 @@ def check_limits(options: argparse.Namespace) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Create the study or take it up again, and run its trials.
+    Create or resume the study, and run its trials.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
-    :raises ValueError: for what cannot work, before anything is trained
+    :raises ValueError: if something cannot work, before any trial is run
     """
     check_limits(options)
     deadline = None if options.timeout is None else time.time() + parse_duration(options.timeout)
@@ -119,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
             if stored is None:
                 smoke_test(settings)
         except BaseException:
-            if is_new:  # or commands without --study would find a study that is none
+            if is_new:  # or commands without --study would find a journal without a study
                 Path(place.storage).unlink(missing_ok=True)
             raise
         study = create_or_resume(storage, place.study, settings)
@@ -135,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def wanted_trials(study: optuna.Study) -> int:
-    """:return: how many trials were asked for last"""
+    """:return: number of trials that was asked for last"""
     return int(study.user_attrs.get(_TRIALS, _DEFAULT_TRIALS))
 
 
@@ -149,7 +161,7 @@ def _asked(options: argparse.Namespace) -> Asked:
 
 
 def _tell_what_was_lost(study: optuna.Study) -> None:
-    """Have trials done again whose process is gone, and say so."""
+    """Requeue the trials whose process is gone, and say so."""
     found = sorted(reap(study) + requeue_lost(study))
     if found:
         print(f"Trials {', '.join(map(str, found))} did not come to their end; they are done once more.")
@@ -165,7 +177,7 @@ def _tell_of_other_versions(study: optuna.Study) -> None:
 
 
 def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadline: float | None) -> int:
-    """Start the workers, wait until they have ended, and say what the study has reached."""
+    """Start the workers, wait until they have ended, and print what the study has reached."""
     book = book_of(study)
     print(f"Study {place.study} in {shown(place.storage)}: {summary(book)}; {options.trials} trials wanted.")
     if len(book.finished) >= options.trials:
@@ -207,9 +219,9 @@ def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadlin
 
 def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int) -> bool:
     """
-    Show how the study is getting on until all workers have ended, and ask them to end if there is a reason.
+    Show the progress of the study until all workers have ended, and ask them to end if there is a reason to stop.
 
-    :return: whether the user aborted it, by a second signal
+    :return: whether the user aborted the study by a second signal
     """
     stopping: float | None = None
     first = finished = len(book_of(study).finished)
@@ -236,7 +248,7 @@ def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int)
 
 
 def _show(bar: "tqdm[Any]", book: Book) -> None:
-    """Bring the progress bar up to date."""
+    """Update the progress bar."""
     before = (bar.n, bar.postfix)
     bar.n = len(book.finished)
     best, baseline = book.best(), book.baseline

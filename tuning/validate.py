@@ -1,4 +1,4 @@
-"""``softac-tune validate``: what the best trials are worth on seeds that no trial has seen."""
+"""``softac-tune validate``: how good the best trials are on seeds that no trial has seen."""
 
 import argparse
 import json
@@ -22,32 +22,38 @@ from .worker import load_study
 
 BASELINE = "baseline"
 _LARGEST = {"top": 1000, "validation_seeds": 900, "test_seeds": 10**5, "episodes": 10**6, "jobs": 1000}
-"""Of the numbers among the options."""
+"""Upper limits of numeric options."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """
     Define the options of ``validate``.
 
-    :param parser: of this command
+    :param parser: parser of this command
     """
     add_place_options(parser)
-    parser.add_argument("--top", type=int, default=5, help="trials that are validated; default: 5")
-    parser.add_argument("--validation-seeds", type=int, default=10, help="to choose the winner by; default: 10")
-    parser.add_argument("--test-seeds", type=int, default=10, help="to compare it with others on; default: 10")
-    parser.add_argument("--episodes", type=int, default=50, help="of the evaluation after training; default: 50")
-    parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
-    parser.add_argument("--device", default="auto", help="to train on; default: auto")
-    parser.add_argument("--no-sb3", action="store_true", help="leave SB3's algorithm out")
+    parser.add_argument("--top", type=int, default=5, help="number of best trials to validate; default: 5")
+    parser.add_argument(
+        "--validation-seeds", type=int, default=10, help="number of seeds to choose the winner by; default: 10"
+    )
+    parser.add_argument(
+        "--test-seeds", type=int, default=10, help="number of seeds to compare the winner with others on; default: 10"
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=50, help="episodes of the evaluation after training; default: 50"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes; default: 1")
+    parser.add_argument("--device", default="auto", help="device to train on; default: auto")
+    parser.add_argument("--no-sb3", action="store_true", help="leave out SB3's algorithm")
 
 
 def run(options: argparse.Namespace) -> int:
     """
-    Choose the winner of the best trials on validation seeds, and compare it with others on test seeds.
+    Choose the winner among the best trials on validation seeds, and compare it with others on test seeds.
 
-    :param options: of the command line
+    :param options: command-line options
     :return: exit status
-    :raises ValueError: if no trial is complete, or what is measured fails
+    :raises ValueError: if no trial is complete, all of the best fail in validation, or the winner fails in the test
     """
     for name, most in _LARGEST.items():
         value = getattr(options, name)
@@ -118,11 +124,11 @@ def _name(trial: FrozenTrial) -> str:
 
 def sb3_contender(settings: Settings) -> Contender:
     """
-    Choose SB3's algorithm for the study's actions: SAC on Box, DQN on Discrete, PPO on the rest. It trains in the same
-    environment with the same wrappers, with rl-baselines3-zoo's arguments if that has some.
+    Choose SB3's algorithm for the study's actions: SAC on Box, DQN on Discrete, PPO otherwise. It trains in the same
+    environment with the same wrappers, with rl-baselines3-zoo's arguments if the zoo has an entry for it.
 
-    :param settings: of the study
-    :return: the algorithm, to be compared with
+    :param settings: settings of the study
+    :return: the algorithm to compare the winner with
     """
     space = settings.env.action_space()
     if isinstance(space, spaces.Box):

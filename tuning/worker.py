@@ -18,8 +18,8 @@ class Limits:
     """
     When a worker has done enough, or should give up.
 
-    :param trials: how many trials there shall be in the study, whoever runs them
-    :param failures: stop after so many that failed one after the other
+    :param trials: number of trials that the study shall have, whoever runs them
+    :param failures: stop after this many failed trials in a row
     """
 
     trials: int
@@ -27,16 +27,16 @@ class Limits:
 
 
 class TooManyFailures(Exception):
-    """One trial after the other fails, so something is wrong that no parameters change."""
+    """One trial after the other fails, so something is wrong that other parameters would not change."""
 
 
 def load_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
     """
     Load a study, with the pruner that its settings name.
 
-    :param storage: where it is
-    :param name: of the study
-    :return: with the pruner of its settings
+    :param storage: storage of the study
+    :param name: name of the study
+    :return: the study
     :raises ValueError: if there is no such study
     """
     try:
@@ -58,20 +58,20 @@ def work(
 ) -> None:
     """
     Run trials until the study has as many as are wanted, or there is a reason to stop. While others run the last
-    ones, wait: they may be lost.
+    trials, wait, since these may be lost and have to be repeated.
 
-    :param study: with its settings
+    :param study: study with settings
     :param limits: when to stop
     :param interrupts: reasons to stop
-    :param index: of this worker, which makes its proposals differ from the others'
-    :param device: to train on
+    :param index: number of this worker, which makes its proposals differ from the others'
+    :param device: device to train on
     :param once: whether to end instead of waiting for others
-    :raises TooManyFailures: after several that failed in a row
+    :raises TooManyFailures: after too many failed trials in a row
     """
     settings = settings_of(study)
     objective = Objective(settings, limits.trials, interrupts, device)
     lost: set[int] = set()
-    before = {trial.number for trial in book_of(study).finished}  # whose failures may have been mended
+    before = {trial.number for trial in book_of(study).finished}  # their failures may have been fixed since
     while interrupts.reason is None:
         reap(study)
         book = book_of(study)
@@ -90,7 +90,7 @@ def work(
             return
         else:
             found = {trial.number for trial in book.lost}
-            for number in lost & found:  # whoever made them fail was killed before it could do this
+            for number in lost & found:  # the process that made them fail was killed before it did this
                 requeue(study, number)
             lost = found
             interrupts.wait(_POLL_SECONDS)

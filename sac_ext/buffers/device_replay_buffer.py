@@ -53,46 +53,47 @@ class DeviceReplayBuffer(ReplayBuffer):
     SB3 off-policy algorithm.
 
     On the CPU, draws and samples are those of SB3's buffers bit for bit. On other devices, transitions are collected on
-    the host and copied together before the next draw; draws come from the device's own generator, which the model's
-    seed seeds. Memory is taken at the first ``add``; :attr:`nbytes` says how much before that.
+    the host and copied together before the next draw; draws come from the device's own generator, which is seeded with
+    the model's seed. Memory is allocated at the first ``add``; :attr:`nbytes` says in advance how much.
 
     ``observations``, ``next_observations``, ``actions``, ``rewards``, ``dones`` and ``timeouts`` are the storage, as in
     SB3: numpy arrays on the CPU, otherwise tensors, ``(buffer_size, n_envs, ...)`` (for Dict observations dicts of
-    them). Where frames are stored once, there are no ``observations``: see ``frame_stack``.
+    them). Where frames are stored once (``frame_stack``, ``optimize_memory_usage``), there are no ``observations``.
 
     :param buffer_size: how many transitions to keep
     :param observation_space: Observation space; what SB3 supports
     :param action_space: Action space; what SB3 supports
     :param device: where samples are delivered
     :param n_envs: Number of parallel environments
-    :param optimize_memory_usage: store each observation once instead of as next observation too, where that takes less
-        memory. Unlike SB3's, it goes with ``handle_timeout_termination``, Dict observations and n-step returns, and
-        gives the last observation of an episode, not the first one of the next.
-    :param handle_timeout_termination: ``dones`` are 0 where the episode was cut off by a time limit
+    :param optimize_memory_usage: store each observation once, instead of a second time as the next observation, where
+        that saves memory. Unlike SB3's, it works with ``handle_timeout_termination``, Dict observations and n-step
+        returns, and it keeps the last observation of every episode, instead of giving the first one of the next.
+    :param handle_timeout_termination: ``dones`` are 0 where the episode was truncated by a time limit
     :param n_steps: sum the rewards of this many steps; samples then have ``discounts``. As in SB3's
-        ``NStepReplayBuffer``, also for Dict observations
-    :param gamma: discount factor of n-step returns, needed where ``n_steps`` > 1
-    :param soft_n_steps: sum also the policy's entropies in the steps between, as the soft value has them. They are
-        given to :meth:`note` as they are collected, which SoftAC does.
-    :param frame_stack: observations are stacks of this many frames (of ``VecFrameStack``, or gymnasium's
-        ``FrameStackObservation``), each of which is stored once; a dict of keys and numbers for some keys of Dict
-        observations
-    :param frame_stack_axis: along which axis frames are stacked: ``"first"``, ``"last"`` or ``"auto"``: of images
-        where SB3 finds their channels, otherwise the first if its length is ``frame_stack``, else the last
-    :param prioritized: prioritised experience replay (Schaul et al. 2016, arXiv:1511.05952) with the priorities that
-        ``update_priorities`` is told, which SoftAC does
+        ``NStepReplayBuffer``, but also for Dict observations
+    :param gamma: discount factor of n-step returns, needed if ``n_steps`` > 1
+    :param soft_n_steps: also sum the policy's entropies at the steps in between, as in the soft value. They must be
+        passed to :meth:`note` as they are collected, which SoftAC does.
+    :param frame_stack: observations are stacks of this many frames (``VecFrameStack``, gymnasium's
+        ``FrameStackObservation``), and each frame is stored once. For Dict observations, a dict of the keys that are
+        stacked: ``{"image": 4}``
+    :param frame_stack_axis: axis along which frames are stacked: ``"first"``, ``"last"``, or ``"auto"``, which is the
+        channel axis where SB3 sees an image, otherwise the first if its length is ``frame_stack``, else the last
+    :param prioritized: prioritised experience replay (Schaul et al. 2016, arXiv:1511.05952). The TD errors must be
+        passed to :meth:`update_priorities`, which SoftAC does
     :param alpha: exponent of the priorities, 0 to 1
-    :param beta: exponent of the weights that make up for them, 0 to 1: a number, or ``(start, end)`` over training
+    :param beta: exponent of the importance weights that correct for them, 0 to 1: a number, or ``(start, end)`` over
+        training
     :param storage_device: where transitions are stored: ``"auto"`` (the training device if they fit there, otherwise
         the host), ``"cpu"``, ``"cuda"``, ``"cuda:1"``
-    :param memory_limit: the most they may take there, in bytes or as ``"8GB"``; None for what is free
-    :param behavior_entropy: keep the entropies of the policy that acted. They are given to :meth:`note` as they are
-        collected, which SoftAC does where it has an ``entropy_penalty``
-    :param action_mask_size: keep action masks of this size, of each observation and the next one; 0 for none. They are
-        given to :meth:`note` as they are collected, which SoftAC does where the environment has ``action_masks()``
-    :raises ValueError: for an argument out of its range, or if the buffer does not fit; on the host, which hands
-        memory out as it is written to, only if it is more than ``memory_limit``, otherwise a warning says so
-    :raises TypeError: for an argument of the wrong type, or a space that SB3 does not support or whose type torch
+    :param memory_limit: the most memory they may take there: a number of bytes, or ``"8GB"``; None for what is free
+    :param behavior_entropy: keep the entropies of the policy that took the actions. They must be passed to :meth:`note`
+        as they are collected, which SoftAC does if it has an ``entropy_penalty``
+    :param action_mask_size: keep action masks of this size, of each observation and the next one; 0 for none. They must
+        be passed to :meth:`note` as they are collected, which SoftAC does if the environment has ``action_masks()``
+    :raises ValueError: for an argument out of its range, or if the buffer does not fit. On the host, which allocates
+        memory as it is written to, a buffer within ``memory_limit`` that is larger than what is free gives a warning
+    :raises TypeError: for an argument of the wrong type, or a space that SB3 does not support or whose dtype torch
         lacks
     """
 
@@ -171,8 +172,9 @@ class DeviceReplayBuffer(ReplayBuffer):
     @property
     def nbytes(self) -> int:
         """
-        Bytes the buffer takes where it is stored when it is full, known before it takes any. Where frames are stored
-        once, short episodes add to that: one frame for each that is in the buffer.
+        Bytes that the full buffer takes where it is stored, known before any are allocated. Where frames are stored
+        once, short episodes add to that: a frame for each episode in the buffer, or a stack if its first one has other
+        frames than zeros and repetitions.
         """
         priorities = Priorities.nbytes_of(self.buffer_size * self.n_envs) if self.prioritized else 0
         return self._layout.nbytes + priorities
@@ -184,8 +186,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     @property
     def device(self) -> th.device:
         """
-        Where samples are delivered. Setting it moves the transitions along, by way of the host, where
-        ``storage_device`` is ``"auto"``.
+        Where samples are delivered. Setting it also moves the transitions, by way of the host, if ``storage_device`` is
+        ``"auto"``.
         """
         return self._device
 
@@ -206,10 +208,10 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     @property
     def storage(self) -> Storage:
-        """The transitions; takes their memory."""
+        """The transitions; their memory is allocated when this is first used."""
         if self._storage is None:
             if self._placed.type == "cuda":
-                self._placed = self._place()  # there may be less left than when the buffer was created
+                self._placed = self._place()  # less may be free than when the buffer was created
             on_host_for_cuda = self._placed.type == "cpu" and self._device.type == "cuda"
             try:
                 self._storage = Storage(self._layout, self._placed, pin=on_host_for_cuda)
@@ -263,7 +265,7 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def note(self, **values: np.ndarray) -> None:
         """
-        Say what else belongs to the transitions that are added next.
+        Pass what else belongs to the transitions that are added next.
 
         :param values: ``entropies`` with ``soft_n_steps`` or ``behavior_entropy``: ``(E,)`` in nats, of the policy at
             the observations; ``action_masks`` and ``next_action_masks`` with ``action_mask_size``: ``(E, S)`` bool
@@ -284,14 +286,14 @@ class DeviceReplayBuffer(ReplayBuffer):
         infos: list[dict[str, Any]],
     ) -> None:
         """
-        Add one transition of each environment. Where something is wrong with them, none is added.
+        Add one transition of each environment. If any of them is invalid, none is added.
 
         :param obs: ``(E, *shape)``, or a dict of them
         :param next_obs: as ``obs``
         :param action: ``(E, *shape)``
         :param reward: ``(E,)``
-        :param done: ``(E,)`` whether the episode ended or was cut off
-        :param infos: of each environment; ``"TimeLimit.truncated"`` in them means cut off
+        :param done: ``(E,)`` whether the episode was terminated or truncated
+        :param infos: of each environment; ``"TimeLimit.truncated"`` in them means truncated
         :raises ValueError: for a wrong shape, or observations that are not stacked as ``frame_stack`` says
         :raises TypeError: for a wrong type
         """
@@ -308,12 +310,12 @@ class DeviceReplayBuffer(ReplayBuffer):
             truncated = [info.get("TimeLimit.truncated", False) for info in infos]
             if len(truncated) != self.n_envs:
                 raise ValueError(f"infos has {len(truncated)} entries, expected {self.n_envs}, one per environment")
-            values.append(truncated if any(truncated) else 0.0)  # a list is slow to write, and there are seldom any
+            values.append(truncated if any(truncated) else 0.0)  # writing a list is slow, and truncations are rare
         else:
             values.append(0.0)
         if layout.note_fields:
             values += self._noted()
-        storage = self.storage if self._storage is None else self._storage  # no property where steps are fast
+        storage = self.storage if self._storage is None else self._storage  # the property alone would be slower
         storage.write(values)
         self._notes = {}
         self.pos += 1
@@ -338,14 +340,14 @@ class DeviceReplayBuffer(ReplayBuffer):
         return [self._notes[name] for name in self._layout.note_fields]
 
     def reset(self) -> None:
-        """Forget all transitions, and give their memory back."""
+        """Remove all transitions, and free their memory."""
         super().reset()
         self._storage = None
 
     def truncate_last_trajectory(self) -> None:
         """
-        Say that what is added next does not continue the newest transitions, though their episodes did not end: n-step
-        returns then do not reach over that point.
+        Mark unfinished episodes as truncated at the newest transitions, because what is added next does not continue
+        them: n-step returns then do not reach beyond that point.
         """
         if self.size() > 0:
             newest = self._newest()
@@ -360,7 +362,7 @@ class DeviceReplayBuffer(ReplayBuffer):
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> Any:
         """
         :param batch_size: B
-        :param env: whose statistics normalise observations and rewards; None to leave them as they were added
+        :param env: its statistics normalise observations and rewards; None to leave them as they were added
         :return: SB3's ``ReplayBufferSamples`` or ``DictReplayBufferSamples``;
             :class:`~sac_ext.buffers.SoftReplayBufferSamples` with ``prioritized``, ``soft_n_steps``,
             ``behavior_entropy`` or action masks
@@ -371,10 +373,10 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def sample_many(self, n: int, batch_size: int, env: VecNormalize | None = None) -> list[Any]:
         """
-        ``n`` batches at once: what ``n`` calls of :meth:`sample` would give, but that prioritised draws all go by the
-        priorities of now.
+        ``n`` batches at once: what ``n`` calls of :meth:`sample` would give, except that prioritised draws all use the
+        current priorities.
 
-        :param n: how many
+        :param n: how many batches
         :param batch_size: B
         :param env: as for :meth:`sample`
         :return: n batches
@@ -385,10 +387,10 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def batches(self, n: int, batch_size: int, env: VecNormalize | None = None) -> Iterator[Any]:
         """
-        ``n`` batches for as many gradient steps: drawn at once, unless each step changes the priorities that the next
-        draw goes by, and gathered as they are taken.
+        ``n`` batches for as many gradient steps. They are drawn at once (one by one with ``prioritized``, where each
+        step changes the priorities for the next draw), and gathered as they are needed.
 
-        :param n: how many
+        :param n: how many batches
         :param batch_size: B
         :param env: as for :meth:`sample`
         :raises ValueError: if the buffer is empty
@@ -413,13 +415,13 @@ class DeviceReplayBuffer(ReplayBuffer):
             index, weights = self._priorities.draw(n, batch_size, count, beta)
             return Entries(index // self.n_envs, index % self.n_envs, self.n_envs), weights
         size = self.size()
-        # SB3 leaves the oldest row out where it has lost that one's next observation
+        # SB3 leaves out the oldest row in this case, of which it has overwritten an observation
         oldest = 1 if self.optimize_memory_usage and self.full and size > 1 else 0
         rows, envs = draws.uniform(n, batch_size, oldest, size, self.n_envs, device)
         return Entries((rows + self.pos) % size if oldest else rows, envs, self.n_envs), None
 
     def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> Any:
-        """SB3's way to ask for certain rows; the environments are drawn."""
+        """SB3's interface for samples of given rows; the environments are drawn."""
         if self.size() == 0:
             raise ValueError(EMPTY)
         device, size = self._placed, len(batch_inds)
@@ -431,10 +433,10 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def update_priorities(self, indices: th.Tensor, td_errors: th.Tensor) -> None:
         """
-        Tell the errors of transitions that were drawn.
+        Update the priorities of sampled transitions.
 
         :param indices: ``(B,)`` the ``indices`` of their batch
-        :param td_errors: ``(B,)`` one for each; one that is not finite changes nothing
+        :param td_errors: ``(B,)`` the TD error of each; one that is not finite changes nothing
         :raises ValueError: if the buffer is not prioritised or empty, or for another shape
         """
         if not self.prioritized:
@@ -450,7 +452,7 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def set_progress_remaining(self, progress_remaining: float) -> None:
         """
-        :param progress_remaining: 1 at the start of training, 0 at its end; ``beta`` goes by it
+        :param progress_remaining: 1 at the start of training, 0 at its end; ``beta`` depends on it
         """
         self._progress_remaining = progress_remaining
 
@@ -458,9 +460,9 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def save(self, path: files.Source) -> None:
         """
-        Write what the buffer holds, and no more, to a safetensors file with JSON in its header.
+        Write only the filled part of the buffer to a safetensors file with JSON in its header.
 
-        :param path: path, which gets the file whole or not at all, or a file object
+        :param path: path, where the file appears whole or not at all, or a file object
         """
         description = {
             "buffer_size": self.buffer_size,
@@ -484,15 +486,16 @@ class DeviceReplayBuffer(ReplayBuffer):
     ) -> "DeviceReplayBuffer":
         """
         :param path: path, or a file object, written by :meth:`save` on any device
-        :param observation_space: of the environment that goes on
-        :param action_space: of the environment that goes on
+        :param observation_space: of the environment that training continues with
+        :param action_space: of the environment that training continues with
         :param device: as in the constructor
-        :param n_envs: how many environments go on; None for as many as in the file
-        :param options: arguments of the constructor that are not to be the file's: where transitions are stored
+        :param n_envs: how many environments training continues with; None for as many as in the file
+        :param options: arguments of the constructor that replace those in the file: where transitions are stored
             (``storage_device``, ``memory_limit``) and how they are drawn (``n_steps``, ``gamma``, ``soft_n_steps``,
             ``prioritized``, ``alpha``, ``beta``)
         :return: a replay buffer with what was saved
-        :raises ValueError: if it is no such file, a damaged one, or of other spaces or another number of environments
+        :raises ValueError: if the file is of another kind, damaged, or of other spaces or another number of
+            environments
         """
         with files.reader(path) as reader:
             saved = reader.description
@@ -516,7 +519,7 @@ class DeviceReplayBuffer(ReplayBuffer):
         return buffer
 
     def _contents(self) -> dict[str, Any]:
-        """:return: what ``_fill`` needs beside the rows, as JSON has it"""
+        """:return: what ``_fill`` needs besides the rows, of JSON types"""
         storage = self.storage.counters()
         return {"storage": storage, "priorities": self._priorities.counters() if self.prioritized else None}
 
@@ -528,8 +531,8 @@ class DeviceReplayBuffer(ReplayBuffer):
 
     def _fill(self, contents: dict[str, Any], read: Callable[[dict[str, Live]], None]) -> None:
         """
-        :param contents: what ``_contents`` gave
-        :param read: puts rows back
+        :param contents: what ``_contents`` returned
+        :param read: copies saved rows into those that it is given
         """
         self.storage.restore(contents["storage"])
         count = self.storage.count
@@ -551,7 +554,7 @@ class DeviceReplayBuffer(ReplayBuffer):
         vars(self).update(NOT_IN_OLD_PICKLES | state["attributes"])
         self._notes = {}
         self._storage = None
-        self._device = get_device(self._device)  # where there is none of the kind it had: the CPU
+        self._device = get_device(self._device)  # the CPU if there is no device of that kind
         self.storage_device = memory.existing_or_auto(self.storage_device)
         self._placed = self._place()
         self._fill(state["contents"], lambda live: files.from_arrays(live, state["arrays"]))

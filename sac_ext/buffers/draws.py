@@ -13,12 +13,12 @@ def uniform(
     :param n: how many batches
     :param batch_size: B
     :param low: first row
-    :param high: end of the rows
+    :param high: end of the rows, exclusive
     :param n_envs: E
     :return: ``(n * B,)`` rows and environments
     """
     size = n * batch_size
-    if n_envs == 1:  # which numpy gives without drawing a number
+    if n_envs == 1:  # numpy draws no number for these zeros
         return integers(low, high, size, device), th.zeros(size, dtype=th.int64, device=device)
     if n == 1 or device.type != "cpu":
         return integers(low, high, size, device), integers(0, n_envs, size, device)
@@ -40,7 +40,7 @@ def integers(low: int, high: int, size: int, device: th.device) -> th.Tensor:
 
 def shares(n: int, batch_size: int, device: th.device) -> th.Tensor:
     """
-    :return: ``(n, B)`` one number out of each of ``B`` equal parts of 0 to 1, double precision
+    :return: ``(n, B)`` one random number from each of ``B`` equal parts of 0 to 1, in double precision
     """
     if device.type == "cpu":
         drawn = th.from_numpy(np.random.random_sample((n, batch_size)))

@@ -1,4 +1,4 @@
-"""What ``add`` takes for one column: the shapes and types that mean the same, and words for those that do not."""
+"""What ``add`` takes for one column: shapes and types that mean the same, and error messages for others."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ class Field:
     :param name: for the error
     :param column: one entry, as it is stored
     :param n_envs: E
-    :param shape: of one entry, as the space has it, where that differs from how it is stored
+    :param shape: of one entry in the space, if that differs from how it is stored
     """
 
     def __init__(self, name: str, column: Column, n_envs: int, shape: tuple[int, ...] | None = None) -> None:
@@ -21,11 +21,11 @@ class Field:
         self.shape = (n_envs, *column.shape)
         entries = {column.shape, column.shape if shape is None else shape}
         self._shapes = {(n_envs, *entry) for entry in entries} | (entries if n_envs == 1 else set())
-        self.usual = column.dtype  # the last one that was found good, probably that of the next value
+        self.usual = column.dtype  # the last dtype accepted, probably that of the next value
 
     def __call__(self, value: Any) -> np.ndarray:
         """
-        :param value: one entry per environment; where there is one environment, also the entry alone
+        :param value: one entry per environment; with a single environment, also the entry alone
         :return: ``(E, *shape)``
         :raises ValueError: if it has another shape
         :raises TypeError: if it has a type of another kind than the stored one, such as floats for integers

@@ -1,7 +1,7 @@
 """A replay buffer's file: tensors in the safetensors format, with the rest as JSON in its header.
 
-Written and read a piece at a time, so that neither takes the memory of a second buffer. A path is written to by way of
-a temporary file beside it, so that there is the old file or the new one, whenever the program ends.
+It is written and read a piece at a time, so that neither takes the memory of a second buffer. A path is written by way
+of a temporary file beside it, so that there is always the old file or the new one, whenever the program ends.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ Source = str | os.PathLike[str] | io.BufferedIOBase
 
 def is_device_replay_buffer(source: Source) -> bool:
     """
-    :param source: an existing path, or a file object, which is left where it was
+    :param source: an existing path, or a file object, whose position is kept
     :return: whether it begins as such a file does, rather than as a pickle
     """
     if isinstance(source, str | os.PathLike):
@@ -73,12 +73,12 @@ def write(target: Source, parts: dict[str, Live], description: dict[str, Any]) -
     """
     :param target: path, or a file object open for writing
     :param parts: the rows to write, by name
-    :param description: what JSON has, which ``Reader.description`` gives back
+    :param description: values of JSON types, which ``Reader.description`` gives back
     """
     if not isinstance(target, str | os.PathLike):
         _write(target, parts, description)
         return
-    path = Path(target).resolve()  # through a link, not in its place
+    path = Path(target).resolve()  # follow a link, do not replace it
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
     try:
@@ -149,8 +149,8 @@ class Reader:
     An open file.
 
     :param path: its name, for errors
-    :param file: what ``safe_open`` gave
-    :raises ValueError: if it was not written by ``write``, or by a newer one
+    :param file: what ``safe_open`` returned
+    :raises ValueError: if it was not written by ``write`` of this format version, or its description is damaged
     """
 
     def __init__(self, path: str, file: Any) -> None:
@@ -172,7 +172,7 @@ class Reader:
     def read(self, parts: dict[str, Live]) -> None:
         """
         :param parts: the rows to fill, by name
-        :raises ValueError: if the file's tensors are not those of the parts (nothing has been read then), or damaged
+        :raises ValueError: if the file's tensors are not those of the parts (then nothing has been read), or damaged
         """
         names = self.description["tensors"]
         checksums = dict(zip(names, self._tensor(CHECKSUMS)[:].tolist(), strict=True))
@@ -183,7 +183,7 @@ class Reader:
                 raise ValueError(f"{self.path} is damaged: the contents of {name} are not those that were written")
 
     def _tensor(self, name: str) -> Any:
-        """:return: what can be sliced"""
+        """:return: a tensor in the file, which can be sliced"""
         try:
             return self._file.get_slice(name)
         except SafetensorError as error:
@@ -191,7 +191,7 @@ class Reader:
 
     def _check(self, parts: dict[str, Live], names: set[str]) -> None:
         expected = {name: (live, column) for name, live, column, _ in _columns(parts)}
-        unread = {"priorities/weights", "transitions/entropies"}  # by a buffer without them
+        unread = {"priorities/weights", "transitions/entropies"}  # if the buffer lacks them
         if not expected.keys() <= names or names - expected.keys() - unread:
             raise ValueError(f"{self.path} has the tensors {sorted(names)}, expected {sorted(expected)}")
         for name, (live, column) in expected.items():
@@ -207,7 +207,7 @@ class Reader:
 
 def _put_back(live: Live, key: str, pieces: Iterator[slice], source: Any) -> int:
     """
-    :param source: the rows in order; what can be sliced
+    :param source: the rows in order, in a form that can be sliced
     :return: their checksum
     """
     stored, first, checksum = live.ring.stored(key), 0, 0
@@ -224,7 +224,7 @@ def _put_back(live: Live, key: str, pieces: Iterator[slice], source: Any) -> int
 def reader(source: Source) -> Iterator[Reader]:
     """
     :param source: path, or a file object open for reading
-    :raises ValueError: for what is no such file, and within the context for what does not fit together
+    :raises ValueError: if it is not such a file; and within the context, if what is read does not match
     """
     if not isinstance(source, str | os.PathLike):
         with tempfile.TemporaryDirectory() as folder:  # safetensors reads from paths only
@@ -247,7 +247,7 @@ def reader(source: Source) -> Iterator[Reader]:
 
 
 def to_arrays(parts: dict[str, Live]) -> dict[str, np.ndarray]:
-    """:return: the rows of each column, by the names they have in a file; for pickle"""
+    """:return: the rows of each column, by their names in a file; for pickle"""
     return {
         name: np.concatenate(
             [np.empty((0, live.ring.width, *column.shape), column.dtype)]
@@ -260,7 +260,7 @@ def to_arrays(parts: dict[str, Live]) -> dict[str, np.ndarray]:
 def from_arrays(parts: dict[str, Live], arrays: dict[str, np.ndarray]) -> None:
     """
     :param parts: the rows to fill, by name
-    :param arrays: what ``to_arrays`` gave
+    :param arrays: what ``to_arrays`` returned
     """
     for name, live, _, key in _columns(parts):
         _put_back(live, key, live.pieces(), arrays[name])

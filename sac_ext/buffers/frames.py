@@ -1,11 +1,11 @@
-"""Observations of which each frame is kept once: stacks of frames, or (stacks of one) any observations.
+"""Observations whose frames are stored once each: stacks of frames, or any observations (as stacks of one).
 
 An observation is a stack of S frames, and the next observation is the same stack without its oldest frame and with a
 new one. So a row keeps one frame, the newest of its observation; the stack is rebuilt from the rows before it, and the
-newest frame of the next observation lies in the row after it. What does not lie there is kept beside the rows, in a
+newest frame of the next observation is in the row after it. What cannot be found there is kept beside the rows, in a
 pool: the last frame of an episode, and the older frames of a stack that an episode began with, unless they are zeros
-or repetitions of its first frame. A row continues the one before it where its observation equals that row's next
-observation, whatever the environment said about it: stacks never reach over the start of an episode.
+or repetitions of its first frame. A row continues the one before it if its observation equals that row's next
+observation, whatever the environment reported: stacks never reach beyond the start of an episode.
 
 ``B`` entries asked for, ``E`` environments, ``S`` frames in a stack, ``L`` rows in the buffer.
 """
@@ -29,13 +29,13 @@ from sac_ext.buffers.ring import Column, Entries, Live, MakeRing, Ring
 # DEPTH    how many rows directly before it hold the older frames of its stack, up to S - 1
 # BEFORE   of the first row of an episode: where the older frames of its stack are. ZEROS or REPEATED (this row's own
 #          frame again), or IN_POOL plus a position in the pool
-# CUT_OFF  of the first row of an episode: IN_POOL plus the position in the pool of the last frame of the episode
-#          before, which this row's frame has taken the place of; otherwise 0
+# CUT_OFF  of the first row of an episode: IN_POOL plus the position in the pool of the last frame of the previous
+#          episode, whose place this row's frame has taken; otherwise 0
 LINKS = Column((3,), np.dtype(np.int64))
 DEPTH, BEFORE, CUT_OFF = range(3)
 ZEROS, REPEATED, IN_POOL = range(3)
 
-POOL_LENGTH = 64  # at first
+POOL_LENGTH = 64  # initially
 
 NOTABLE = 64 * 2**20
 
@@ -88,8 +88,8 @@ class Stacking:
     def words(self, observations: np.ndarray) -> np.ndarray:
         """
         :param observations: ``(E, *shape)``
-        :return: ``(E, before, S, words)`` their bits, in words as long as a frame allows, along and within the axis of
-            the stack
+        :return: ``(E, before, S, words)`` their bits, in the longest words that a frame can be divided into; ``before``
+            counts the entries along the axes before that of the stack
         """
         n_envs, frame = len(observations), self.frame
         before = prod(frame.shape[:-1]) if self.last else 1
@@ -112,9 +112,9 @@ class Stacking:
         """
         :param name: of the observation, for the error
         :param size: S
-        :param axis: ``"first"``, ``"last"`` or ``"auto"``: for images where SB3 sees the channels, otherwise the first
-            axis if its length is S (as gymnasium's ``FrameStackObservation`` stacks), or the last (SB3's
-            ``VecFrameStack``)
+        :param axis: ``"first"``, ``"last"`` or ``"auto"``, which is the channel axis where SB3 sees an image, otherwise
+            the first axis if its length is S (as with gymnasium's ``FrameStackObservation``), else the last (as with
+            SB3's ``VecFrameStack``)
         :param space: of the observation
         :param column: of the observation
         :raises ValueError: if that axis cannot hold S frames
@@ -138,12 +138,12 @@ class Stacking:
 
 class FrameStore:
     """
-    Each frame once.
+    Stores each frame once.
 
     :param stacking: how an observation is made of frames
     :param length: L
     :param n_envs: E
-    :param make_ring: makes the rings it keeps the frames in
+    :param make_ring: makes the rings that hold the frames
     """
 
     def __init__(self, stacking: Stacking, length: int, n_envs: int, make_ring: MakeRing) -> None:
@@ -156,14 +156,14 @@ class FrameStore:
         self.pool: Ring = make_ring({"frames": stacking.frame}, POOL_LENGTH, 1)
         self._pool_first = self._pool_end = 0
         self._pool_use: deque[tuple[int, int]] = deque()  # (row, first frame in the pool) of rows that use it
-        # of the newest row: its links, and its next observation, which an observation that continues it equals
+        # of the newest row: its links, and its next observation, to see whether the next row's observation continues it
         self._links = np.zeros((n_envs, 3), np.int64)
         self._next_obs = np.zeros((n_envs, *stacking.column.shape), stacking.column.dtype)
         self._next_words = stacking.words(self._next_obs)  # the same memory
         self._restored = False
-        self._settled = False  # no episode began in the last rows, so the next one's links are the newest one's
+        self._settled = False  # no episode began in the last rows, so the next row's links are the newest row's
         self._same = np.empty(self._next_words.shape, bool)
-        # which frames are missing is looked up where that is fast; elsewhere the host would have to wait for the answer
+        # missing frames are looked up on the CPU only; on other devices the host would have to wait for the answer
         self._look_up = self.ring.device.type == "cpu"
 
     @staticmethod
@@ -173,7 +173,7 @@ class FrameStore:
 
     @classmethod
     def nbytes_of(cls, stacking: Stacking, length: int, n_envs: int) -> int:
-        """:return: what it takes at least, before the pool has grown"""
+        """:return: bytes that it takes at least, before the pool has grown"""
         row = sum(column.nbytes for column in cls.row_columns(stacking).values())
         return (length + stacking.size) * n_envs * row + POOL_LENGTH * stacking.frame.nbytes
 
@@ -181,10 +181,10 @@ class FrameStore:
         """
         :param obs: ``(E, *shape)`` in the stored type
         :param next_obs: ``(E, *shape)`` in the stored type
-        :param done: ``(E,)`` where an episode ends: SB3 takes the normalisation of its last observation back, which
-            rounds floats, so that only its newest frame is used
+        :param done: ``(E,)`` whether an episode ends: SB3 undoes the normalisation of its last observation, which
+            rounds floats, so only the newest frame of that observation is used
         :return: the observation's words
-        :raises ValueError: if the next observation is not the observation moved on by one frame
+        :raises ValueError: if the next observation is not the observation shifted by one frame
         """
         words = self.stacking.words(obs)
         if self.stacking.size == 1:
@@ -205,7 +205,7 @@ class FrameStore:
         """
         :param obs: ``(E, *shape)`` in the stored type
         :param next_obs: ``(E, *shape)`` in the stored type
-        :param words: what ``check`` gave
+        :param words: what ``check`` returned
         """
         row = self.count
         self._free_pool(row)
@@ -228,7 +228,7 @@ class FrameStore:
     def _link(self, row: int, frames: np.ndarray, same: np.ndarray) -> None:
         """
         :param frames: ``(E, S, *frame)`` of the observation
-        :param same: ``(E, ...)`` where its words are those of the newest row's next observation
+        :param same: ``(E, ...)`` where its words equal those of the newest row's next observation
         """
         deepest = self.stacking.size - 1
         continues = same.all(axis=(1, 2, 3)) if row else np.zeros(self.n_envs, bool)
@@ -270,7 +270,7 @@ class FrameStore:
             )
 
     def _free_pool(self, row: int) -> None:
-        """Give up what only rows use that are overwritten once ``row`` and the one after it are written."""
+        """Free the frames used only by rows that are overwritten once ``row`` and the next one are written."""
         oldest = row + 2 - self.ring.length
         while self._pool_use and self._pool_use[0][0] < oldest:
             self._pool_use.popleft()
@@ -280,14 +280,14 @@ class FrameStore:
 
     def pairs(self, entries: Entries, last: Entries) -> tuple[th.Tensor, th.Tensor]:
         """
-        :param entries: of which to give the observations
-        :param last: of which to give the next observations; the same, or further steps
+        :param entries: those whose observations are returned
+        :param last: those whose next observations are returned: the same, or later steps
         :return: ``(B, *shape)`` observations and next observations
         """
         rows, last_rows = self._row_numbers(entries), self._row_numbers(last)
         join, size = self.stacking.join, self.stacking.size
         if last is entries and self.stacking.column.dtype.kind != "f":
-            # they share frames, and here their memory; floats could be used without being copied first
+            # the two share frames and, here, memory; floats do not, since they may be used without being copied first
             frames = self._frames(rows, entries.envs, size, ahead=True)
             return join(frames[:, :-1]), join(frames[:, 1:])
         observations = self._frames(rows, entries.envs, size, ahead=False)
@@ -295,7 +295,7 @@ class FrameStore:
         return join(observations), join(next_observations)
 
     def _row_numbers(self, entries: Entries) -> th.Tensor:
-        """Of slots in the buffer."""
+        """:return: numbers of the rows in these slots of the buffer"""
         newest = self.count - 1
         return newest - (newest - entries.rows) % self.length
 
@@ -304,7 +304,7 @@ class FrameStore:
         :param rows: ``(B,)`` row numbers
         :param envs: ``(B,)``
         :param size: how many of the observation's newest frames
-        :param ahead: and then the next observation's newest frame
+        :param ahead: whether to add the next observation's newest frame
         :return: ``(B, size + ahead, *frame)`` oldest first
         """
         age = th.arange(size - 1, -1 - ahead, -1, device=rows.device)  # (size + ahead,)
@@ -312,7 +312,7 @@ class FrameStore:
         before = self._gather_links(rows - depth[:, 0], envs, BEFORE)
         index = self.ring.index(rows[:, None] - th.minimum(age, depth), envs[:, None])  # (B, size + ahead)
         frames = self.ring.gather("frames", index.flatten())
-        missing = age > depth  # where the first frame stands so far
+        missing = age > depth  # where so far the first frame is repeated
         if self.stacking.size > 1:
             frames = self._clear(frames, (missing & (before == ZEROS)).flatten())
         links = th.where(missing & (before >= IN_POOL), before + age - depth - 1, 0)
@@ -334,7 +334,7 @@ class FrameStore:
     def _overlay(self, frames: th.Tensor, links: th.Tensor) -> th.Tensor:
         """
         :param frames: ``(N, *frame)``
-        :param links: ``(N,)`` from ``IN_POOL`` on, frames of the pool to put there instead
+        :param links: ``(N,)`` values from ``IN_POOL`` on name frames of the pool that are put there instead
         """
         places, replaced = (links - IN_POOL) % self.pool.length, links >= IN_POOL
         if self._look_up:
@@ -350,7 +350,7 @@ class FrameStore:
     # ---------------------------------------------------------------- files
 
     def live(self) -> dict[str, Live]:
-        """:return: by name, the rows that have to be kept for what can be drawn"""
+        """:return: by name, the rows that are needed for what can be drawn"""
         end = self.count + 1 if self.count else 0
         return {
             "rows": Live(self.ring, max(0, end - self.ring.length), end),
@@ -358,7 +358,7 @@ class FrameStore:
         }
 
     def counters(self) -> dict[str, Any]:
-        """:return: what ``restore`` needs beside the rows, as JSON has it"""
+        """:return: what ``restore`` needs besides the rows, of JSON types"""
         return {
             "count": self.count,
             "depth": self._links[:, DEPTH].tolist(),

@@ -20,7 +20,7 @@ from sac_ext.buffers.ring import Entries
 from sac_ext.buffers.samples import SoftReplayBufferSamples
 from sac_ext.buffers.storage import Storage
 
-# columns of what SoftAC notes
+# columns of what SoftAC passes to note()
 ENTROPIES, MASKS, NEXT_MASKS = "entropies", "action_masks", "next_action_masks"
 
 BYTES_AT_ONCE = 8 * 2**20  # as much as caches hold
@@ -37,11 +37,11 @@ class Gather:
     :param storage: the transitions
     :param device: where batches are delivered
     :param n_steps: n
-    :param gamma: of n-step returns
-    :param soft_n_steps: sum also the entropies between
-    :param handle_timeouts: ``dones`` are 0 where an episode was cut off
-    :param prioritized: batches say which transitions they have
-    :param behavior_entropy: batches have the entropies of the policy that acted
+    :param gamma: discount factor of n-step returns
+    :param soft_n_steps: also sum the entropies at the steps in between
+    :param handle_timeouts: ``dones`` are 0 where an episode was truncated
+    :param prioritized: batches have the indices of their transitions
+    :param behavior_entropy: batches have the entropies of the policy that took the actions
     :param masked: batches have action masks
     """
 
@@ -59,10 +59,10 @@ class Gather:
         """
         The batches one after the other, gathered several at a time, up to about ``BYTES_AT_ONCE`` bytes.
 
-        :param n: how many batches the entries are
-        :param entries: ``n * B``
+        :param n: how many batches
+        :param entries: ``n * B`` entries
         :param weights: ``(n * B,)`` or None
-        :param env: whose statistics normalise, or None
+        :param env: its statistics normalise observations and rewards; or None
         """
         batch_size = len(entries.rows) // n
         together = min(n, max(1, BYTES_AT_ONCE // (batch_size * self.storage.layout.sample_nbytes)))
@@ -85,9 +85,9 @@ class Gather:
 
     def batch(self, entries: Entries, weights: th.Tensor | None, env: VecNormalize | None) -> Any:
         """
-        :param entries: B
+        :param entries: ``B`` entries
         :param weights: ``(B,)`` or None
-        :param env: whose statistics normalise, or None
+        :param env: its statistics normalise observations and rewards; or None
         """
         storage, last = self.storage, entries
         discounts = entropies = None
@@ -132,7 +132,7 @@ class Gather:
         def stored(name: str) -> th.Tensor:
             return self.storage.step(name, steps).view(rows.shape)
 
-        newest = (self.storage.count - 1) % length  # what follows it came long before it
+        newest = (self.storage.count - 1) % length  # the row in the next slot is older
         last = n_step.last_step((stored("dones") > 0) | (stored("timeouts") > 0) | (rows == newest))
         returns = n_step.discounted_sum(normalize_rewards(stored("rewards"), env), last, self.gamma)
         discounts = n_step.powers(self.gamma, 1, self.n_steps + 1, last.device)[last][:, None]
@@ -156,7 +156,7 @@ class Gather:
 
 
 def _part(batch: Any, where: slice) -> Any:
-    """:return: the batch with a part of every tensor in it"""
+    """:return: the batch with this part of every tensor in it"""
     if isinstance(batch, dict):
         return {key: _part(value, where) for key, value in batch.items()}
     if isinstance(batch, tuple):

@@ -1,4 +1,4 @@
-"""What a replay buffer keeps of each transition, as its arguments and spaces have it; takes no memory.
+"""What a replay buffer keeps of each transition, given its arguments and spaces; allocates no memory.
 
 ``E`` environments, ``L`` rows (one step of all environments each).
 """
@@ -16,7 +16,7 @@ from sac_ext.buffers.files import DTYPES
 from sac_ext.buffers.frames import LINKS, FrameStore, Stacking
 from sac_ext.buffers.ring import Column
 
-UNNAMED = ""  # the key of observations that are no Dict
+UNNAMED = ""  # the key of observations that are not a Dict
 
 NUMBER = Column((), np.dtype(np.float32))
 
@@ -46,12 +46,12 @@ class Layout:
     :param action: one action, as SB3 stores it
     :param length: L
     :param n_envs: E
-    :param frame_stack: of how many frames observations are stacks, or a dict of that
-    :param frame_stack_axis: along which axis
-    :param once: store each observation once, also where it is no stack
+    :param frame_stack: number of frames that observations are stacks of, or a dict of such numbers
+    :param frame_stack_axis: axis along which they are stacked
+    :param once: store each observation once, even if it is not a stack
     :param notes: what else belongs to a transition, by name
     :raises ValueError: if observations cannot be such stacks
-    :raises TypeError: if torch lacks the type of a space
+    :raises TypeError: if torch lacks the dtype of a space
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Layout:
         for key, shape in shapes.items():
             space, suffix = subspaces[key], f"[{key!r}]" if key else ""
             column, size = Column(shape, _checked_dtype(f"obs{suffix}", space.dtype)), sizes[key]
-            stacked = size > 1 or (once and column.nbytes > LINKS.nbytes)  # links would take more than a second copy
+            stacked = size > 1 or (once and column.nbytes > LINKS.nbytes)  # else links take more than a second copy
             self.parts[key] = ObservationPart(
                 column,
                 Stacking.of(f"obs{suffix}", size, frame_stack_axis, space, column) if stacked else None,
@@ -86,7 +86,7 @@ class Layout:
                 Field(f"next_obs{suffix}", column, n_envs, space.shape),
             )
         _checked_dtype("action", action.dtype)
-        # what a row keeps, but for frames that are stored once
+        # what a row keeps, except for frames that are stored once
         self.columns = {"actions": action, "rewards": NUMBER, "dones": NUMBER}
         for key, part in self.parts.items():
             if part.stacking is None:
@@ -105,20 +105,20 @@ class Layout:
 
     @property
     def nbytes(self) -> int:
-        """Of everything, when the buffer is full."""
+        """Bytes of the whole buffer when it is full."""
         columns = self.length * self.n_envs * sum(column.nbytes for column in self.columns.values())
         stackings = [part.stacking for part in self.parts.values() if part.stacking is not None]
         return columns + sum(FrameStore.nbytes_of(stacking, self.length, self.n_envs) for stacking in stackings)
 
     @property
     def sample_nbytes(self) -> int:
-        """Of one transition as it is drawn."""
+        """Bytes of one transition in a sample."""
         frames = sum(2 * part.column.nbytes for part in self.parts.values() if part.stacking is not None)
         return frames + sum(column.nbytes for column in self.columns.values())
 
 
 def pair_names(key: str) -> tuple[str, str]:
-    """:return: the columns of an observation and the next one"""
+    """:return: names of the columns of an observation and the next one"""
     suffix = f".{key}" if key else ""
     return f"observations{suffix}", f"next_observations{suffix}"
 

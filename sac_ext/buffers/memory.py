@@ -10,7 +10,7 @@ import torch as th
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
-CUDA_RESERVE = 0.1  # of the free memory, for networks, optimizers and batches
+CUDA_RESERVE = 0.1  # share of the free memory left for networks, optimizers and batches
 
 SMALLER = "Choose a smaller buffer_size, or store each frame once (frame_stack, optimize_memory_usage)"
 
@@ -18,7 +18,7 @@ SMALLER = "Choose a smaller buffer_size, or store each frame once (frame_stack, 
 def parse_bytes(name: str, value: Any) -> int:
     """
     :param name: of the argument, for the error
-    :param value: a number of bytes, or such as ``"8GB"`` or ``"512 MiB"``
+    :param value: a number of bytes, or a string such as ``"8GB"`` or ``"512 MiB"``
     :raises ValueError: if it is neither, or not positive
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([KMGT]?i?B)?\s*", str(value), re.IGNORECASE)
@@ -34,7 +34,7 @@ def format_bytes(number: float) -> str:
 
 
 def available_bytes(device: th.device) -> int:
-    """:return: what can be allocated there now"""
+    """:return: how many bytes can be allocated there now"""
     if device.type == "cuda":
         free, _ = th.cuda.mem_get_info(device)
         return int(free * (1 - CUDA_RESERVE))
@@ -42,7 +42,7 @@ def available_bytes(device: th.device) -> int:
 
 
 def exists(device: th.device) -> bool:
-    """:return: whether torch can use it"""
+    """:return: whether torch can use the device"""
     try:
         th.empty(1, device=device)
     except (RuntimeError, AssertionError):  # the latter where torch was built without that kind of device
@@ -53,7 +53,7 @@ def exists(device: th.device) -> bool:
 def parse_device(name: str, value: str) -> th.device:
     """
     :param name: of the argument, for the error
-    :raises ValueError: if it is no device that torch can use
+    :raises ValueError: if it is not a device that torch can use
     """
     try:
         device = th.device(value)
@@ -67,13 +67,13 @@ def parse_device(name: str, value: str) -> th.device:
 def existing_or_auto(storage_device: str) -> str:
     """
     :param storage_device: of a buffer that was saved, maybe on another machine
-    :return: the same, or ``"auto"``, with a warning, where there is no such device
+    :return: the same or, if there is no such device, ``"auto"``, with a warning
     """
     try:
         if storage_device == "auto" or exists(th.device(storage_device)):
             return storage_device
     except RuntimeError:
-        return storage_device  # no device at all, which is an error of its own
+        return storage_device  # not a device at all, which is refused elsewhere
     warnings.warn(
         f"storage_device={storage_device!r}, but torch sees no such device here: 'auto' instead", stacklevel=2
     )
@@ -84,7 +84,7 @@ def place(nbytes: int, requested: str, device: th.device, limit: int | None) -> 
     """
     Decide where a replay buffer is stored.
 
-    :param nbytes: how big it gets
+    :param nbytes: bytes it takes when it is full
     :param requested: ``"auto"`` for the training device if it fits there, otherwise the host; or a device
     :param device: the training device
     :param limit: bytes it may take there at most, or None for what is free
@@ -101,7 +101,7 @@ def place(nbytes: int, requested: str, device: th.device, limit: int | None) -> 
         message = (
             f"the replay buffer needs {needed} when it is full, but {format_bytes(available)} are free on {target}"
         )
-        if target == host:  # which gives memory as the buffer fills up
+        if target == host:  # which allocates memory as the buffer fills up
             warnings.warn(f"{message}. {SMALLER}", stacklevel=2)
             return target
     else:

@@ -1,4 +1,4 @@
-"""n-step returns: which steps belong to one, and what they add up to. Pure functions of tensors.
+"""n-step returns: which steps belong to a return, and their sums. Pure functions of tensors.
 
 ``B`` entries asked for, ``n`` steps, ``L`` rows in the buffer. Sums that end with an episode are those of SB3's
 ``NStepReplayBuffer``.
@@ -11,15 +11,16 @@ import torch as th
 def window(rows: th.Tensor, n_steps: int, length: int) -> th.Tensor:
     """
     :param rows: ``(B,)`` slots
-    :return: ``(B, n)`` slots of the steps from there on
+    :return: ``(B, n)`` slots of the ``n`` steps that begin there
     """
     return (rows[:, None] + th.arange(n_steps, device=rows.device)) % length
 
 
 def last_step(ended: th.Tensor) -> th.Tensor:
     """
-    :param ended: ``(B, n)`` whether nothing follows a step: its episode ended or was cut off, or it is the newest
-    :return: ``(B,)`` the first such step, or the last one
+    :param ended: ``(B, n)`` whether nothing follows a step: its episode terminated or was truncated, or it is the
+        newest step
+    :return: ``(B,)`` the first such step, or the last one if there is none
     """
     ended = ended.clone()
     ended[:, -1] = True
@@ -27,7 +28,7 @@ def last_step(ended: th.Tensor) -> th.Tensor:
 
 
 def powers(gamma: float, first: int, end: int, device: th.device) -> th.Tensor:
-    """:return: ``(end - first,)`` ``gamma**first`` and on, in numpy's single precision as SB3 has them"""
+    """:return: ``(end - first,)`` powers from ``gamma**first`` on, in numpy's single precision, as in SB3"""
     return th.from_numpy(gamma ** np.arange(first, end, dtype=np.float32)).to(device)
 
 

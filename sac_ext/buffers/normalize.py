@@ -1,4 +1,4 @@
-"""``VecNormalize``'s running statistics, applied to tensors: the numbers of its own methods, where the data is."""
+"""``VecNormalize``'s running statistics, applied to tensors on any device: the same numbers as its own methods."""
 
 from typing import Any
 

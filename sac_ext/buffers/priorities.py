@@ -11,9 +11,9 @@ from sac_ext.buffers import draws
 from sac_ext.buffers.ring import Column, HostRing, Live
 from sac_ext.buffers.sum_tree import SumTree
 
-EPSILON = 1e-6  # so that every transition is drawn again some day
+EPSILON = 1e-6  # so that every transition may be drawn again
 
-PATIENCE = 100  # draws by priorities that nobody updates, before a warning
+PATIENCE = 100  # draws without an update of the priorities, before a warning
 
 
 def parse_beta(value: Any) -> tuple[float, float]:
@@ -31,11 +31,12 @@ def parse_beta(value: Any) -> tuple[float, float]:
 
 class Priorities:
     """
-    Which transitions are drawn how often, and what their losses are multiplied by to make up for it.
+    How often each transition is drawn, and the weight of its loss that corrects for it.
 
-    A transition's priority is the absolute TD error of its last draw, or before its first one the greatest priority so
-    far. It is drawn with probability ``P(i) = p_i^alpha / sum_k p_k^alpha`` (eq. 1), and its loss has the weight
-    ``P(i)^-beta``, divided by the greatest weight in the batch (section 3.4; the number of transitions cancels out).
+    A transition's priority is the absolute TD error at its last draw, plus 1e-6, or, before its first draw, the
+    greatest priority so far, which is 1 at first. It is drawn with probability ``P(i) = p_i^alpha / sum_k p_k^alpha``
+    (eq. 1), and its loss has the weight ``P(i)^-beta``, divided by the greatest weight in the batch (section 3.4; the
+    number of transitions cancels out).
 
     :param length: L, rows in the buffer
     :param n_envs: E
@@ -53,17 +54,17 @@ class Priorities:
 
     @staticmethod
     def nbytes_of(size: int) -> int:
-        """:return: what so many transitions take"""
+        """:return: bytes for so many transitions"""
         return SumTree.nbytes_of(size)
 
     def draw(self, n: int, batch_size: int, count: int, beta: float) -> tuple[th.Tensor, th.Tensor]:
         """
-        One transition from each of ``B`` equal shares of the total, in every batch.
+        In every batch, one transition from each of ``B`` equal shares of the total.
 
         :param n: how many batches
         :param batch_size: B
         :param count: rows ever written to the buffer
-        :param beta: 0 for weights of 1, 1 to make up fully for the draws
+        :param beta: 0 for weights of 1, 1 to correct fully for the draws
         :return: ``(n * B,)`` indices, row * E + environment, and weights in the loss
         """
         self._add_rows(count)
@@ -88,7 +89,7 @@ class Priorities:
 
     def update(self, index: th.Tensor, td_errors: th.Tensor) -> None:
         """
-        Transitions that were never added keep no priority, and those whose error is not finite the one they have.
+        Transitions that were never added get no priority; those whose error is not finite keep the one they have.
 
         :param index: ``(B,)``
         :param td_errors: ``(B,)``
@@ -110,17 +111,17 @@ class Priorities:
 
     def read(self, live: Live) -> None:
         """
-        :param live: the weights, where ``live`` had put them
+        :param live: the weights, placed as by ``live``
         """
         self.tree.fill(live.ring.stored("weights").view(-1))
 
     def counters(self) -> dict[str, Any]:
-        """:return: what ``restore`` needs beside the weights, as JSON has it"""
+        """:return: what ``restore`` needs besides the weights, of JSON types"""
         return {"count": self.count, "greatest": self.greatest.item()}
 
     def restore(self, counters: dict[str, Any]) -> None:
         """
-        :param counters: what ``counters`` gave
+        :param counters: what ``counters`` returned
         """
         self.count = counters["count"]
         self.greatest.fill_(counters["greatest"])

@@ -1,7 +1,7 @@
 """Rows of named columns on one device, written in order from the host and overwritten from the start when full.
 
-``L`` length in rows, ``E`` entries per row (one per environment), ``N`` entries asked for. Row numbers count everything
-that was ever written; row ``i`` lies in slot ``i % L``.
+``L`` length in rows, ``E`` entries per row (one per environment), ``N`` entries asked for. Row numbers count all rows
+that were ever written; row ``i`` is in slot ``i % L``.
 """
 
 from abc import ABC, abstractmethod
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch as th
 
-ALIGNMENT = 64  # in bytes, of what is gathered
-HUGE = 2**20  # from so many bytes on, memory is worth getting in huge pages
+ALIGNMENT = 64  # in bytes, of gathered arrays
+HUGE = 2**20  # from this many bytes on, memory in huge pages pays off
 
 STAGE_BYTES = 16 * 2**20
 STAGE_ROWS = 1024
@@ -24,7 +24,7 @@ STAGE_ROWS = 1024
 class Column:
     """
     :param shape: of one entry
-    :param dtype: numpy's, one that torch has too
+    :param dtype: numpy's; torch must have it too
     """
 
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class Column:
 
     @property
     def nbytes(self) -> int:
-        """Of one entry."""
+        """Bytes of one entry."""
         return prod(self.shape) * self.dtype.itemsize
 
     @property
@@ -62,7 +62,7 @@ class Ring(ABC):
     :param columns: by name
     :param length: L
     :param width: E
-    :param by_env: entries of one environment lie side by side in memory, for those who gather several in a row
+    :param by_env: entries of one environment lie side by side in memory, for gathering several in a row
     """
 
     device: th.device
@@ -85,18 +85,18 @@ class Ring(ABC):
     @abstractmethod
     def write(self, row: int, values: Sequence[Any]) -> None:
         """
-        :param row: the row after the one written last, or that one again
+        :param row: the row after the last one written, or the last one again
         :param values: ``(E, *shape)``, or what broadcasts to that, for each column in their order
         """
 
     @abstractmethod
     def stored(self, name: str) -> th.Tensor:
-        """:return: ``(L, E, *shape)`` the column itself; what is written to it is kept"""
+        """:return: ``(L, E, *shape)`` the column itself, not a copy"""
 
     @abstractmethod
     def gather(self, name: str, index: th.Tensor) -> th.Tensor:
         """
-        :param index: ``(N,)`` of entries, slot * E + position within the row, or as ``index`` gives it
+        :param index: ``(N,)`` of entries, as ``index`` gives it: without ``by_env``, slot * E + position within the row
         :return: ``(N, *shape)`` a copy, on the ring's device
         """
 
@@ -119,8 +119,8 @@ class Ring(ABC):
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """
-    Numpy's memory, which comes in huge pages and so is faster to get than torch's, at an address as torch's are: a
-    multiple of 64, on which the last bit of a product may depend.
+    An array in numpy's memory, which comes in huge pages and so is faster to allocate than torch's. Its address is a
+    multiple of 64, as torch's are: the last bit of a product may depend on that.
     """
     size = prod(shape) * dtype.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
@@ -129,7 +129,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
 
 
 class MakeRing(Protocol):
-    """Makes rings on the device that is meant."""
+    """Makes rings on a given device."""
 
     def __call__(self, columns: Columns, length: int, width: int, by_env: bool = False) -> Ring:
         """The parameters are those of ``Ring``."""
@@ -137,7 +137,7 @@ class MakeRing(Protocol):
 
 class HostRing(Ring):
     """
-    In the host's memory, which the system hands out as it is written to.
+    In the host's memory, which the system allocates as it is written to.
 
     :param pin: gather into page-locked memory, from which copies to a CUDA device run asynchronously
     """
@@ -185,7 +185,7 @@ class DeviceRing(Ring):
     In a device's memory. Rows are collected in a stage on the host, page-locked where the device is CUDA, and copied
     together when the stage is full or the ring is read.
 
-    :param device: any that torch knows
+    :param device: any that torch supports
     """
 
     def __init__(self, columns: Columns, length: int, width: int, by_env: bool, device: th.device) -> None:
@@ -220,9 +220,9 @@ class DeviceRing(Ring):
         self._end = row + 1
 
     def _flush(self) -> None:
-        """Copy the stage to where it is read from."""
+        """Copy the stage to the device."""
         taken = 0
-        while self._first + taken < self._end:  # twice where the rows go over the ring's end
+        while self._first + taken < self._end:  # twice if the rows go beyond the ring's end
             slot = (self._first + taken) % self.length
             rows = min(self._end - self._first - taken, self.length - slot)
             for name, tensor in self._tensors.items():

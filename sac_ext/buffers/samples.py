@@ -14,15 +14,15 @@ class SoftReplayBufferSamples(NamedTuple):
     :param actions: ``(B, action_dim)``
     :param next_observations: as ``observations``
     :param dones: ``(B, 1)`` 1.0 where the episode terminated
-    :param rewards: ``(B, 1)``, n-step returns where there are more steps than one
-    :param discounts: ``(B, 1)`` of the value of the next observation, or None for gamma
-    :param weights: ``(B, 1)`` of the transitions' losses, or None
+    :param rewards: ``(B, 1)``, n-step returns if ``n_steps`` > 1
+    :param discounts: ``(B, 1)`` factors for the value of the next observation, or None for gamma
+    :param weights: ``(B, 1)`` weights of the transitions' losses, or None
     :param indices: ``(B,)`` for ``update_priorities``, or None
     :param entropies: ``(B, 1)`` in nats, discounted and summed over the steps between observation and next
         observation, or None
-    :param behavior_entropies: ``(B, 1)`` in nats, of the policy that acted at the observations, or None
+    :param behavior_entropies: ``(B, 1)`` in nats, of the policy that took the actions, or None
     :param action_masks: ``(B, S)`` which values were allowed at the observations, or None
-    :param next_action_masks: ``(B, S)`` which are at the next observations, or None
+    :param next_action_masks: ``(B, S)`` which values are allowed at the next observations, or None
     """
 
     observations: Any

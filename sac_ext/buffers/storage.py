@@ -27,7 +27,7 @@ class Storage:
         self.count = 0  # rows ever written
         self.ring = self._ring(layout.columns, layout.length, layout.n_envs)
         self.frames: dict[str, FrameStore] = {}
-        self._frame_fields: dict[int, FrameStore] = {}  # by the place of their observation among the fields
+        self._frame_fields: dict[int, FrameStore] = {}  # by the position of the observation among the fields
         for key, part in layout.parts.items():
             if part.stacking is not None:
                 self.frames[key] = FrameStore(part.stacking, layout.length, layout.n_envs, self._ring)
@@ -49,7 +49,7 @@ class Storage:
         self.count += 1
 
     def _write_frames(self, values: Sequence[Any]) -> list[Any]:
-        """:return: the other values"""
+        """:return: the values that are not frames"""
         pairs = [
             (store, *(each.astype(store.stacking.column.dtype, copy=False) for each in values[place : place + 2]))
             for place, store in self._frame_fields.items()
@@ -65,13 +65,13 @@ class Storage:
         ]
 
     def step(self, name: str, entries: Entries) -> th.Tensor:
-        """:return: ``(B, ...)`` one of the layout's ``columns``"""
+        """:return: ``(B, ...)`` entries of one of the layout's ``columns``"""
         return self.ring.gather(name, entries.flat)
 
     def observations(self, entries: Entries, last: Entries) -> tuple[dict[str, th.Tensor], dict[str, th.Tensor]]:
         """
-        :param entries: of which to give the observations
-        :param last: of which to give the next observations; the same, or further steps
+        :param entries: those whose observations are returned
+        :param last: those whose next observations are returned: the same, or later steps
         :return: ``(B, *shape)`` by key, observations and next observations
         """
         observations, next_observations = {}, {}
@@ -92,7 +92,7 @@ class Storage:
 
     def stored_observations(self, following: bool) -> dict[str, Any]:
         """
-        :param following: the next observations
+        :param following: whether to return the next observations
         :return: as ``stored``, by key
         :raises AttributeError: where frames are stored instead
         """
@@ -101,7 +101,7 @@ class Storage:
         return {key: self.stored(pair_names(key)[following]) for key in self.layout.parts}
 
     def observed(self) -> Iterator[th.Tensor | dict[str, th.Tensor]]:
-        """:return: every observation that is kept, or the frames they are made of, in parts"""
+        """:return: all observations that are kept, or the frames they are made of, in parts"""
         rows = self.live()
         for key in self.layout.parts:
             if key in self.frames:
@@ -116,7 +116,7 @@ class Storage:
     # ---------------------------------------------------------------- files
 
     def live(self) -> dict[str, Live]:
-        """:return: by name, the rows that have to be kept for what can be drawn"""
+        """:return: by name, the rows that are needed for what can be drawn"""
         rows = {"transitions": Live(self.ring, max(0, self.count - self.layout.length), self.count)}
         for key, store in self.frames.items():
             name = "observations" + (f".{key}" if key else "")
@@ -124,14 +124,14 @@ class Storage:
         return rows
 
     def counters(self) -> dict[str, Any]:
-        """:return: what ``restore`` needs beside the rows, as JSON has it"""
+        """:return: what ``restore`` needs besides the rows, of JSON types"""
         return {"count": self.count, "frames": {key: store.counters() for key, store in self.frames.items()}}
 
     def restore(self, counters: dict[str, Any]) -> None:
         """
         Set the counters, so that ``live`` names the slots of saved rows. The caller copies the rows there.
 
-        :raises ValueError: if they are of other observations
+        :raises ValueError: if the counters belong to other observations
         """
         if counters["frames"].keys() != self.frames.keys():
             raise ValueError(

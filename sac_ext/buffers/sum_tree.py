@@ -10,7 +10,7 @@ CHILDREN = 128
 
 
 def level_sizes(size: int) -> list[int]:
-    """:return: how many nodes have the leaves as children, how many have those, and so on up to one"""
+    """:return: number of nodes whose children are the leaves, number of their parents, and so on up to one"""
     sizes = [-(-size // CHILDREN)]
     while sizes[-1] > 1:
         sizes.append(-(-sizes[-1] // CHILDREN))
@@ -21,7 +21,7 @@ class SumTree:
     """
     Weights that are not negative, all zero at first.
 
-    :param size: how many
+    :param size: how many weights
     :param device: where they are kept
     """
 
@@ -32,22 +32,22 @@ class SumTree:
 
     @staticmethod
     def nbytes_of(size: int) -> int:
-        """:return: what so many weights take"""
+        """:return: bytes for so many weights"""
         return 8 * CHILDREN * sum(level_sizes(size))
 
     @property
     def weights(self) -> th.Tensor:
-        """``(size,)`` the leaves themselves; to be written to with ``set`` or ``fill``."""
+        """``(size,)`` the leaves themselves; change them by ``set`` or ``fill`` only."""
         return self._levels[0].flatten()[: self.size]
 
     @property
     def total(self) -> th.Tensor:
-        """``()``"""
+        """``()`` the sum of all weights."""
         return self._levels[-1].sum()
 
     def set(self, index: th.Tensor, weights: th.Tensor) -> None:
         """
-        :param index: ``(N,)``; where one comes twice, its greatest weight counts
+        :param index: ``(N,)``; if one occurs twice, its greatest weight counts
         :param weights: ``(N,)``
         """
         leaves = self._levels[0].view(-1)
@@ -67,15 +67,15 @@ class SumTree:
 
     def find(self, shares: th.Tensor) -> th.Tensor:
         """
-        :param shares: ``(N,)`` of the total, 0 up to 1
-        :return: ``(N,)`` the indices within whose weights they fall, if the weights are put one after the other
+        :param shares: ``(N,)`` shares of the total, from 0 to 1
+        :return: ``(N,)`` index of the weight that each falls into, if the weights are laid end to end
         """
         rest = shares * self.total
         node = th.zeros_like(shares, dtype=th.int64)
         for level in reversed(self._levels):
             weights = level[node]  # (N, CHILDREN)
             ends = weights.cumsum(dim=1)
-            # rounding must not lead to a weight of zero: at most the last that is positive
+            # rounding must not lead to a weight of zero: go at most to the last positive one
             last = (weights > 0).to(th.uint8).cumsum(dim=1, dtype=th.int64).argmax(dim=1)
             child = th.minimum((ends <= rest[:, None]).sum(dim=1), last)
             rest = (rest - (ends - weights).gather(1, child[:, None])[:, 0]).clamp(min=0)

@@ -1,6 +1,6 @@
 """Entropy targets: what the entropy of the policy should be, as a number in nats at each moment of training.
 
-The coefficient that pulls the entropy there, and its optimizer, are not here. A target of your own is a subclass of
+The coefficient that steers the entropy to it, and its optimizer, are not here. A target of your own is a subclass of
 :class:`~sac_ext.entropy.base.EntropyTarget` with one method.
 """
 

@@ -1,4 +1,4 @@
-"""Targets that go by what training shows, and remember it."""
+"""Targets that depend on what training shows, and keep a state."""
 
 import copy
 import math
@@ -13,12 +13,12 @@ from sac_ext.entropy.base import EntropyContext, EntropyTarget
 @dataclass
 class Lowering(EntropyTarget):
     """
-    A level that is lowered again and again, down to a floor.
+    A level that is lowered repeatedly, down to a floor.
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box
     :param end: the floor, likewise
-    :param factor: by which it is lowered: the level itself on discrete actions; on Box the part of the range that the
-        policy covers in each dimension, so the level falls by ``-D log(factor)``
+    :param factor: by which it is lowered: on discrete actions, the level is multiplied by it; on Box, the level falls
+        by ``-D log(factor)``, so the part of the range that the policy covers shrinks by it in each dimension
     """
 
     start: float
@@ -37,11 +37,11 @@ class Lowering(EntropyTarget):
         self.level = self.start
 
     def _name(self, parameter: str) -> str:
-        """:return: for errors"""
+        """:return: name of a parameter, for errors"""
         return f"{parameter} of target_entropy {type(self).__name__}"
 
     def _steps(self, parameter: str) -> int:
-        """:return: of a parameter that YAML may give as ``1e4``, which is a string there"""
+        """:return: value of a parameter that YAML may give as ``1e4``, a string"""
         name, number = self._name(parameter), as_number(self._name(parameter), getattr(self, parameter))
         if not number.is_integer():
             raise ValueError(f"{name} must be an integer, got {number:g}")
@@ -70,7 +70,7 @@ class AnnealedTarget(Lowering):
     """
     TES-SAC (Xu et al. 2021, arXiv:2112.02852): the target is lowered each time the policy has reached it, that is, when
     a moving mean of its entropy has been within ``tolerance`` of the target, with a moving standard deviation of at
-    most ``max_std``, for ``patience`` gradient steps in all; and after ``timeout`` gradient steps in any case.
+    most ``max_std``, for ``patience`` gradient steps in total; and after ``timeout`` gradient steps in any case.
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box
     :param end: the floor, likewise
@@ -122,9 +122,9 @@ class AnnealedTarget(Lowering):
         return context.nats(self.level)
 
     def _follow(self, entropy: float, steps: int, target: float) -> None:
-        """As many gradient steps with this entropy, since the last observation: the actor may be delayed."""
+        """Take all gradient steps since the last observation to have this entropy: the actor may be delayed."""
         assert self.mean is not None
-        deviation, kept = entropy - self.mean, self.decay**steps  # mean and variance as after that many single ones
+        deviation, kept = entropy - self.mean, self.decay**steps  # mean and variance as after that many single steps
         self.mean += (1 - kept) * deviation
         self.variance = kept * (self.variance + (1 - kept) * deviation**2)
         if abs(self.mean - target) < self.tolerance and math.sqrt(self.variance) <= self.max_std:
@@ -134,14 +134,14 @@ class AnnealedTarget(Lowering):
 @dataclass
 class OnPlateauTarget(Lowering):
     """
-    Lowered each time the mean return of the last episodes has not improved for a while. It warns where no return is
-    known after as many steps.
+    Lowered each time the mean return of the last episodes has not improved for ``patience`` environment steps. It warns
+    if no return is known after as many steps.
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box
     :param end: the floor, likewise
     :param factor: by which it is lowered
     :param patience: environment steps without a better mean return
-    :param threshold: by how much a return must be better to count
+    :param threshold: by how much the mean return must rise to count as better
     """
 
     patience: int = 10_000

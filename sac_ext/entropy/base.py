@@ -1,4 +1,4 @@
-"""What an entropy target is, what it may depend on, and what no policy can reach."""
+"""What an entropy target is, what it may depend on, and which targets no policy can reach."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,8 +20,8 @@ class EntropyContext:
     :param min_entropy: lower bound of the entropy in nats; ``-inf`` on Box
     :param max_entropy: entropy of the uniform policy in nats
     :param action_sizes: number of values of each component; none on Box
-    :param mean_return: of the episodes that ended last (as many as ``stats_window_size``), None before the first one
-    :param component: which component of the action this is about, None for the whole action
+    :param mean_return: mean return of the last ``stats_window_size`` episodes, None before the first one has ended
+    :param component: index of the component of the action that this is about, None for the whole action
     """
 
     num_timesteps: int
@@ -36,11 +36,11 @@ class EntropyContext:
 
     @property
     def continuous(self) -> bool:
-        """Whether entropies have no lower end, so that there are no shares of the maximum."""
+        """Whether entropies have no lower bound, so that a share of the maximum has no meaning."""
         return math.isinf(self.min_entropy)
 
     def components(self) -> list["EntropyContext"]:
-        """:return: the same for each component alone"""
+        """:return: the context for each component alone"""
         return [
             replace(self, action_dim=1, max_entropy=math.log(n), action_sizes=(n,), component=index)
             for index, n in enumerate(self.action_sizes)
@@ -57,8 +57,8 @@ class EntropyContext:
         """
         :param level: as for :meth:`nats`
         :param factor: below 1
-        :return: this share of it on discrete actions; on Box, where nats may be negative, the level of a policy that
-            covers this share of the range in each dimension, ``level + D log(factor)``
+        :return: ``factor * level`` on discrete actions; on Box, where nats may be negative, the level of a policy that
+            covers ``factor`` times as much of the range in each dimension, ``level + D log(factor)``
         """
         return level + self.action_dim * math.log(factor) if self.continuous else level * factor
 
@@ -71,8 +71,8 @@ class EntropyTarget(ABC):
         """
         Called once per ``train()`` while the coefficient is learned.
 
-        :param context: where training stands
-        :return: target in nats; on Box in units of the action scaled to [-1, 1]
+        :param context: the current state of training
+        :return: target in nats; on Box that of the action scaled to [-1, 1]
         """
 
     def of_components(self, context: EntropyContext) -> list[float]:
@@ -80,7 +80,7 @@ class EntropyTarget(ABC):
         Called instead of :meth:`value` where ``per_component=True`` learns a coefficient for each component. By default
         the value is divided in proportion to the components' maximum entropies.
 
-        :param context: where training stands, for the whole action; ``context.components()`` for each component
+        :param context: the current state of training, for the whole action; ``context.components()`` for each component
         :return: target of each component, in nats
         """
         total = as_number(f"the value of target_entropy {self!r}", self.value(context))
@@ -91,23 +91,24 @@ class EntropyTarget(ABC):
         """
         Called after each ``train()`` that measured the entropy, with a learned coefficient and with a fixed one.
 
-        :param mean_entropy: in nats, averaged over the batches of that call. With action masks, as much as would be the
-            same share of the entropy where everything is allowed, so that it compares with the target
+        :param mean_entropy: in nats, averaged over the batches of that call. With action masks, scaled to the same
+            share of the entropy without them, so that it can be compared with the target
         """
 
     def observe_components(self, mean_entropies: list[float]) -> None:  # noqa: B027  # a hook
         """
         Called after :meth:`observe` with ``per_component=True``.
 
-        :param mean_entropies: the same of each component; NaN of one whose masks left no choice in any state
+        :param mean_entropies: the same for each component; NaN for one whose masks left no choice in any state
         """
 
     def check(self, context: EntropyContext, per_component: bool = False) -> None:
         """
-        Called when the model is set up, to look ahead as far as :meth:`preview` does.
+        Check the values of :meth:`preview` in advance. Called when the model is set up, when another target is set on
+        it, and when a loaded model starts training.
 
-        :param context: as at the start
-        :param per_component: whether each component has a coefficient
+        :param context: at the start of training
+        :param per_component: whether each component has its own coefficient
         :raises ValueError: if no policy can reach a target
         """
         for nats in self.preview(context):
@@ -115,31 +116,31 @@ class EntropyTarget(ABC):
 
     def preview(self, context: EntropyContext) -> list[float]:
         """
-        Values for :meth:`check`. None by default, so that a target which counts its calls is first asked when training
-        asks.
+        Values for :meth:`check`. There are none by default, so that a target which counts its calls is first asked for
+        its value in training.
 
-        :param context: as at the start
+        :param context: at the start of training
         :return: targets in nats
         """
         return []
 
     def follows_progress(self) -> bool:
-        """:return: whether it starts over with a ``learn()`` that counts its steps anew, which users are warned of"""
+        """:return: whether it starts over with a ``learn()`` that resets the step count; users are warned of that"""
         return False
 
     def for_one_model(self) -> "EntropyTarget":
-        """:return: what a model takes of a target that it is given: by default the target itself"""
+        """:return: the target that a model uses when it is given this one: by default this one itself"""
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """:return: what the target remembers, as JSON has it; it is saved with the model"""
+        """:return: the target's state, of JSON types; it is saved with the model"""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  # a hook
         """
-        Called where a file has something that :meth:`state_dict` gave.
+        Called where the file of a loaded model has a state of its target.
 
-        :param state: that
+        :param state: what :meth:`state_dict` returned
         """
 
 

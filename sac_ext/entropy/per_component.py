@@ -10,12 +10,12 @@ from sac_ext.entropy.base import EntropyContext, EntropyTarget
 @dataclass(frozen=True)
 class ComponentTargets(EntropyTarget):
     """
-    A target of its own for each component of MultiDiscrete and MultiBinary actions, each as if that component were the
-    whole action. It needs ``per_component=True``.
+    A target for each component of MultiDiscrete and MultiBinary actions, each as if that component were the whole
+    action. It needs ``per_component=True``.
 
     :param targets: one for each component
-    :raises ValueError: for none
-    :raises TypeError: for anything but targets; lists of specs are for ``parse_entropy_target``
+    :raises ValueError: if there are none
+    :raises TypeError: for anything but targets; ``parse_entropy_target`` takes lists of specs
     """
 
     targets: tuple[EntropyTarget, ...]
@@ -67,7 +67,7 @@ class ComponentTargets(EntropyTarget):
                 target.observe(mean_entropy)
 
     def state_dict(self) -> dict[str, Any]:
-        """:return: what each remembers, by the number of its component"""
+        """:return: state of each target, by the index of its component"""
         states = {str(index): target.state_dict() for index, target in enumerate(self.targets)}
         return {index: state for index, state in states.items() if state}
 

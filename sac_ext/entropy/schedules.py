@@ -15,7 +15,7 @@ class ScheduledTarget(EntropyTarget):
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box
     :param end: likewise
-    :param over: which part of training it takes, greater than 0, at most 1
+    :param over: share of training over which it changes, greater than 0, at most 1
     """
 
     start: float
@@ -38,7 +38,7 @@ class ScheduledTarget(EntropyTarget):
 
     @abstractmethod
     def _level(self, done: float) -> float:
-        """:return: from ``start`` at 0 to ``end`` at 1, never outside"""
+        """:return: level that goes from ``start`` at 0 to ``end`` at 1, never outside of these"""
 
     def preview(self, context: EntropyContext) -> list[float]:
         """Its ends, between which it stays."""
@@ -52,7 +52,7 @@ class LinearTarget(ScheduledTarget):
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box
     :param end: likewise
-    :param over: which part of training it takes, greater than 0, at most 1
+    :param over: share of training over which it changes, greater than 0, at most 1
     """
 
     def _level(self, done: float) -> float:
@@ -66,7 +66,7 @@ class CosineTarget(ScheduledTarget):
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box
     :param end: likewise
-    :param over: which part of training it takes, greater than 0, at most 1
+    :param over: share of training over which it changes, greater than 0, at most 1
     """
 
     def _level(self, done: float) -> float:
@@ -77,11 +77,11 @@ class CosineTarget(ScheduledTarget):
 @dataclass(frozen=True)
 class ExponentialTarget(ScheduledTarget):
     """
-    ``start (end / start)^done``: by the same factor in equal times.
+    ``start (end / start)^done``: changes by the same factor in equal times.
 
     :param start: a share of the maximum entropy on discrete actions, nats on Box; not 0
     :param end: likewise, of the same sign
-    :param over: which part of training it takes, greater than 0, at most 1
+    :param over: share of training over which it changes, greater than 0, at most 1
     """
 
     def __post_init__(self) -> None:

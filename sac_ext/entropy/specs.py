@@ -32,7 +32,7 @@ KINDS: dict[str, type[EntropyTarget]] = {
     "annealed": AnnealedTarget,
     "on_plateau": OnPlateauTarget,
 }
-RENAMED = {"nats": "value"}  # parameters that a dict calls otherwise
+RENAMED = {"nats": "value"}  # parameters that have another name in a dict
 FROM_TO = re.compile(r"(?P<start>[^>@]+)->(?P<end>[^>@]+)(@(?P<over>[^>@]+))?")  # 0.6->0.2@0.5
 
 
@@ -41,7 +41,7 @@ def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
     :param spec: ``"auto"``, a number in nats, ``"fraction:0.5"``, ``"linear:0.6->0.2@0.5"``,
         ``{"kind": "fraction", "rho": 0.5}``, an :class:`EntropyTarget`, a function of the progress remaining, or a list
         of these, one for each component
-    :param default: what ``"auto"`` means, anything else of the above
+    :param default: what ``"auto"`` means: anything else of the above
     :raises ValueError: for an unknown kind or key, or a parameter out of its range
     :raises TypeError: for any other type
     """
@@ -73,8 +73,8 @@ def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
 
 def spec_of(target: EntropyTarget) -> dict[str, Any] | list[Any]:
     """
-    :param target: of a kind that a dict can say
-    :return: the dict, with the parameters that are not at their defaults; a list of them for several components
+    :param target: of one of the ``KINDS``, or a ``ComponentTargets`` of these
+    :return: a dict that gives the same target, with defaults left out; a list of dicts for several components
     :raises ValueError: for a target of one's own, or a function
     """
     if isinstance(target, ComponentTargets):
@@ -117,7 +117,7 @@ def _from_dict(spec: dict[str, Any]) -> EntropyTarget:
 
 
 def _keys(target_class: Any) -> dict[str, Field[Any]]:
-    """By the key of a dict; the first one is what ``"kind:number"`` sets."""
+    """:return: parameters by their key in a dict; ``"kind:number"`` sets the first one"""
     return {RENAMED.get(each.name, each.name): each for each in fields(target_class) if each.init}
 
 

@@ -1,4 +1,4 @@
-"""Targets that are a formula, or a function of the user's."""
+"""Targets given by a formula, or by a user's function."""
 
 import math
 from collections.abc import Callable
@@ -18,9 +18,9 @@ class Steady(EntropyTarget):
 @dataclass(frozen=True)
 class ConstantTarget(Steady):
     """
-    One number throughout.
+    The same number throughout training.
 
-    :param nats: the target
+    :param nats: the target in nats
     """
 
     nats: float
@@ -36,7 +36,7 @@ class ConstantTarget(Steady):
 class PerDimTarget(Steady):
     """
     ``-scale * D`` for actions of ``D`` components. ``scale=1`` is the heuristic of Haarnoja et al. 2018
-    (arXiv:1812.05905, appendix D), which is SB3's ``"auto"``; BRO has 0.5, FastSAC 0.
+    (arXiv:1812.05905, appendix D), which is SB3's ``"auto"``; BRO uses 0.5, FastSAC 0.
 
     :param scale: nats below 0 per component; negative values give a positive target
     """
@@ -54,7 +54,7 @@ class PerDimTarget(Steady):
 class SigmaTarget(Steady):
     """
     ``D/2 log(2 pi e sigma^2)``, the entropy of a Gaussian with this standard deviation in each of ``D`` dimensions, on
-    Box only. FlashSAC has 0.15.
+    Box only. FlashSAC uses 0.15.
 
     :param sigma: standard deviation of the action scaled to [-1, 1], greater than 0
     """
@@ -125,7 +125,7 @@ class EpsilonTarget(Steady):
     def _of_component(self, n_values: int) -> float:
         other = self.epsilon / n_values
         greedy = 1 - self.epsilon + other
-        rest = 0.0 if other == 0 else (n_values - 1) * other * math.log(other)  # it may be too small for a float
+        rest = 0.0 if other == 0 else (n_values - 1) * other * math.log(other)  # other underflows for a tiny epsilon
         return -greedy * math.log(greedy) - rest
 
 

@@ -1,4 +1,4 @@
-"""How a gradient step runs. A mode takes the step and does the same in its own way; it holds no formula."""
+"""How a gradient step runs. A mode takes the step and runs it in its own way; modes contain no formulas."""
 
 from sac_ext.execution.modes import execution_mode
 

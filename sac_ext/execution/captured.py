@@ -20,11 +20,11 @@ Capture = Callable[[Callable[[], Measured]], tuple[Measured, Replay]]
 
 class Graph(NamedTuple):
     """
-    A captured step. What it reads and writes stays where it was when it was captured.
+    A captured step. All that it reads and writes stays where it was during the capture.
 
     :param batch: tensors that a replay reads its transitions from
-    :param measured: what a replay writes
-    :param replay: run it
+    :param measured: tensors that a replay writes
+    :param replay: runs the step
     """
 
     batch: list[th.Tensor]
@@ -34,12 +34,12 @@ class Graph(NamedTuple):
 
 def cuda_capture(step: Callable[[], Measured]) -> tuple[Measured, Replay]:
     """
-    :param step: work on the current CUDA device that never waits for it
-    :return: what it measures, of no value yet, and what does the work and fills it
+    :param step: work on the current CUDA device that never waits for the device
+    :return: tensors for what the step measures, not filled yet, and a function that runs the step and fills them
     """
     graph = th.cuda.CUDAGraph()
     stream = th.cuda.Stream()  # type: ignore[no-untyped-call]
-    # The outer context puts the stream back also where the capture fails, the mode lets other threads use the device
+    # The outer context restores the stream even if the capture fails; the mode lets other threads use the device
     with (
         th.cuda.stream(th.cuda.current_stream()),
         th.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
@@ -51,16 +51,16 @@ def cuda_capture(step: Callable[[], Measured]) -> tuple[Measured, Replay]:
 class Captured(Compiled):
     """
     The compiled step, or the eager one where it cannot be compiled, captured as a CUDA graph. Between two replays the
-    host copies the next batch into place and takes a copy of what was measured, both queued on the device: it never
-    waits.
+    host copies the next batch into place and copies what was measured. Both copies are queued on the device, so the
+    host never waits.
 
-    A step is captured anew for another batch size or precision, and when numbers that are part of it (``tau``,
-    ``gamma`` and the like) or the tensors it works on have been exchanged; attributes that the policy's modules keep
-    besides parameters and buffers are taken to be constant. Learning rates and the entropy target may change freely.
+    A step is captured again for another batch size or precision, and when numbers that are part of it (``tau``,
+    ``gamma`` and the like) or the tensors it works on have been replaced; attributes of the policy's modules other than
+    parameters and buffers are taken to be constant. Learning rates and the entropy target may change freely.
 
     :param update: the gradient step
     :param capture: how steps are captured
-    :param device_type: of the tensors that it is for; tests capture on the CPU, by stand-ins
+    :param device_type: type of device that the model must be on; tests capture on the CPU, with stand-ins
     """
 
     name = "cuda_graph"
@@ -126,7 +126,7 @@ class Captured(Compiled):
         th._foreach_copy_(graph.batch, tensors)
         graph.replay()
         metrics, td_errors = graph.measured
-        names, values = list(metrics), th.stack(list(metrics.values()))  # a copy, which the next replay leaves alone
+        names, values = list(metrics), th.stack(list(metrics.values()))  # copies, which the next replay leaves alone
         return Measured(
             dict(zip(names, values.unbind(), strict=True)), None if td_errors is None else td_errors.clone()
         )
@@ -137,7 +137,7 @@ class Captured(Compiled):
         return Graph(_tensors_of(place), measured, replay)
 
     def _beside_the_current_stream(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
-        """As torch asks for before a capture."""
+        """Run a step on another stream, as torch requires before a capture."""
         if self._device_type != "cuda":
             return self._body(batch, update_actor, update_target)
         stream = th.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -151,7 +151,7 @@ class Captured(Compiled):
         if self._compiles:
             try:
                 return super()._run(batch, update_actor, update_target)
-            except Exception as error:  # whatever it is: a step that is wrong itself fails again below
+            except Exception as error:  # of any kind: a step that is wrong itself fails again below
                 self._compiles = False
                 warnings.warn(
                     f"execution={self.name!r} captures gradient steps that are not compiled: {summary(error)}",
@@ -161,13 +161,13 @@ class Captured(Compiled):
 
 
 def _tensors_of(batch: Any) -> list[th.Tensor]:
-    """:return: those of a named tuple whose parts are tensors, dicts of tensors or None"""
+    """:return: tensors of a named tuple whose parts are tensors, dicts of tensors or None"""
     parts = [part.values() if isinstance(part, dict) else [part] for part in batch]
     return [tensor for part in parts for tensor in part if tensor is not None]
 
 
 def _copy(batch: Any) -> Any:
-    """:return: the same, in tensors of its own"""
+    """:return: a copy of the batch and its tensors"""
 
     def own(part: Any) -> Any:
         if isinstance(part, dict):

@@ -21,9 +21,9 @@ RECOMPILE_LIMIT = 16
 class Compiled(Graphable):
     """
     The losses, their gradients, Adam and the target networks in one graph: compiling the losses alone gains nothing,
-    since most of the overhead is between them. The first step takes seconds, in a new process fewer, as torch keeps
-    what it compiled on disk. Another batch size, or another value of ``tau``, ``gamma`` and the like, compiles again.
-    Discrete and MultiDiscrete observations cannot be compiled: SB3's code for them is not traceable.
+    since most of the overhead is between them. The first step takes seconds; fewer in a later process, as torch keeps
+    compiled code on disk. Another batch size, or another value of ``tau``, ``gamma`` and the like, causes a
+    recompilation. Discrete and MultiDiscrete observations cannot be compiled: SB3's code for them is not traceable.
 
     :param update: the gradient step
     """
@@ -46,17 +46,17 @@ class Compiled(Graphable):
         options: dict[str, Any] | None = None
         if BACKEND == "inductor":
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's own files use what torch warns of
+                warnings.simplefilter("ignore")  # torch's own files use features that torch warns about
                 importlib.import_module("torch._inductor.compile_fx")
             options = {
-                "fallback_random": True,  # the random numbers of eager
+                "fallback_random": True,  # the random numbers of eager mode
                 "cpp.vec_isa_ok": True,  # torch knows the processor: no test programs at each start
                 "post_grad_custom_post_pass": FasterProducts(),
             }
         return th.compile(_copy_of_code(_step), fullgraph=True, dynamic=False, backend=BACKEND, options=options)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Compiled code stays here: a copy compiles its own."""
+        """Compiled code is not copied: a copy compiles its own."""
         return self.__dict__ | {"_step": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -82,5 +82,5 @@ def _step(update: SoftUpdate, batch: Any, update_actor: bool, update_target: boo
 
 
 def _copy_of_code(function: Any) -> Callable[..., Any]:
-    """Compiled code is kept, and its number limited, by code object: each model gets its own."""
+    """torch keeps compiled code, and limits how much, per code object: each model gets its own code object."""
     return types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)

@@ -11,13 +11,13 @@ class Eager:
     """
 
     same_bits: ClassVar[bool] = True
-    """Whether a step is what its operations give one by one, to the bit."""
+    """Whether a step gives, bit for bit, what its operations give one by one."""
 
     def __init__(self, update: SoftUpdate) -> None:
         self.update = update
 
     def refresh(self) -> None:
-        """Before the steps of each ``train()``: take in what changed since."""
+        """Called before the steps of each ``train()``, to take in what has changed since the last one."""
 
     def __call__(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         """See :meth:`SoftUpdate.__call__`."""

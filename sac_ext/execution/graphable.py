@@ -1,4 +1,4 @@
-"""A gradient step in a form that one graph can hold, and the eager one for when it cannot."""
+"""A gradient step in a form that one graph can hold, with a fallback to eager where that is impossible."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from sac_ext.update import Measured, SoftUpdate
 class Graphable(Eager, ABC):
     """
     What modes with a graph have in common: Adam as a function, learning rates as tensors that a graph reads anew at
-    each step, and a way back to eager.
+    each step, and a fallback to eager.
 
     :param update: the gradient step
     """
@@ -26,8 +26,8 @@ class Graphable(Eager, ABC):
 
     def __init__(self, update: SoftUpdate) -> None:
         super().__init__(update)
-        self._groups_with_rates: list[tuple[dict[str, Any], th.Tensor]] = []  # of each group of parameters
-        self._rate_tensors: list[th.Tensor] = []  # by position: groups come anew with each load_state_dict()
+        self._groups_with_rates: list[tuple[dict[str, Any], th.Tensor]] = []  # for each group of parameters
+        self._rate_tensors: list[th.Tensor] = []  # by position: load_state_dict() creates new groups
         self._in_the_way: str | None = None
         self._failed = False
         self._warned: set[str] = set()
@@ -53,14 +53,14 @@ class Graphable(Eager, ABC):
             try:
                 with self._in_graph_form():
                     return self._run(batch, update_actor, update_target)
-            except Exception as error:  # whatever it is: a step that is wrong itself fails again below, as eager
+            except Exception as error:  # of any kind: a step that is wrong itself fails again below, eagerly
                 self._failed = True
                 self._warn(summary(error))
         return self.update(batch, update_actor, update_target)
 
     @abstractmethod
     def _run(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
-        """The step in its graph; any exception leaves it to eager."""
+        """Run the step in its graph; after any exception it runs eagerly."""
 
     @contextmanager
     def _in_graph_form(self) -> Iterator[None]:

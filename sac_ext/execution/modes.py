@@ -9,7 +9,7 @@ from sac_ext.update import SoftUpdate
 
 def compiled(update: SoftUpdate) -> Eager:
     """See :class:`~sac_ext.execution.compiled.Compiled`."""
-    from sac_ext.execution.compiled import Compiled  # a second of torch's compiler, for those who ask for it
+    from sac_ext.execution.compiled import Compiled  # importing torch's compiler takes a second
 
     return Compiled(update)
 
@@ -32,7 +32,7 @@ MODES: dict[str, Callable[[SoftUpdate], Eager]] = {
 def execution_mode(name: str) -> Callable[[SoftUpdate], Eager]:
     """
     :param name: ``"eager"``, ``"compile"``, ``"cuda_graph"``, or ``"auto"`` for the fastest mode known to match eager
-    :return: what makes of a gradient step one that runs in this mode
+    :return: turns a gradient step into one that runs in this mode
     :raises ValueError: for any other name
     """
     return MODES[choice("execution", name, tuple(MODES))]

@@ -1,9 +1,9 @@
 """
 Matrix products on the CPU through oneDNN where it is faster than the library that torch calls for single precision.
 
-On x86 that library is MKL, which keeps processors not made by Intel from their widest instructions; there oneDNN
-reaches up to twice its rate, in the same precision, though not to the same bits. torch reaches oneDNN in single
-precision only through an operator of its own, so everything about it is looked at before it is used.
+On x86 that library is MKL, which does not use the widest instructions of processors not made by Intel; there oneDNN
+reaches up to twice its rate, in the same precision, though not bit for bit the same. torch reaches oneDNN in single
+precision only through an operator of its own, so its presence, its result and its speed are checked before it is used.
 """
 
 import functools
@@ -17,10 +17,10 @@ from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_file
 from sac_ext.torch_settings import current_matmul_precision
 
 CLEARLY_FASTER = 1.25
-"""Below this ratio of the rates nothing is replaced, so that noise in the measurement seldom decides."""
+"""Nothing is replaced below this ratio of the rates, so that noise in the measurement seldom decides."""
 
 WORTHWHILE = 4_000_000
-"""Floating-point operations under which the call itself costs more than a higher rate saves."""
+"""Number of floating-point operations below which the call itself costs more than a higher rate saves."""
 
 LIBRARY = th.library.Library("sac_ext", "FRAGMENT")  # type: ignore[no-untyped-call]
 LIBRARY.define("mm(Tensor a, Tensor b, Tensor? bias) -> Tensor")  # type: ignore[no-untyped-call]
@@ -45,7 +45,7 @@ def _fake_mm(a: th.Tensor, b: th.Tensor, bias: th.Tensor | None) -> th.Tensor:
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """:return: whether oneDNN is there, right, and clearly faster with the threads torch has now; measured once"""
+    """:return: whether oneDNN is available, correct, and clearly faster with torch's current threads; measured once"""
     if not th.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     generator = th.Generator().manual_seed(0)
@@ -103,7 +103,7 @@ def is_worthwhile(a: th.Tensor, b: th.Tensor, bias: th.Tensor | None) -> bool:
     :param a: ``(M, K)``
     :param b: ``(K, N)``
     :param bias: ``(N,)`` or None
-    :return: whether oneDNN can do the product and gains from it
+    :return: whether oneDNN can compute the product, and the product is large enough to gain from it
     """
     (m, k), n = a.shape, b.shape[1]
     if a.device.type != "cpu" or a.dtype != th.float32 or b.dtype != th.float32:

@@ -1,4 +1,4 @@
-"""What the losses ask of a family of action spaces.
+"""What the losses need from a family of action spaces.
 
 Shapes: ``B`` batch, ``C`` critics, ``K`` components of ``A_k`` values each, ``S = sum A_k``.
 """
@@ -19,7 +19,7 @@ Reduce = Callable[[th.Tensor], th.Tensor]  # (C, ...) -> (...)
 
 @dataclass(frozen=True)
 class Defaults:
-    """What ``SoftAC`` uses on a family where the user chose nothing."""
+    """What ``SoftAC`` uses on a family unless the user chooses otherwise."""
 
     target_entropy: float | str  # nats, or a kind of target
     initial_ent_coef: float
@@ -37,7 +37,7 @@ class ActionDistribution:
 
     @property
     def entropies(self) -> th.Tensor:
-        """``(B, K)`` of each component of the policy."""
+        """``(B, K)`` in nats, of each component of the policy."""
         return self.entropy[:, None]
 
 
@@ -49,20 +49,20 @@ class ActionHead(ABC):
     """
 
     actor_class: ClassVar[type[nn.Module]]
-    """What an actor must be for :meth:`pi` to understand it."""
+    """The class that :meth:`pi` needs an actor to have."""
     exact_entropy: ClassVar[bool]
-    """Whether the entropy is known, not estimated from one action."""
+    """Whether the entropy is exact, not estimated from one action."""
     matches_sac: ClassVar[bool]
     """Whether SB3's SAC supports this family too, so that eager steps must equal its steps bit for bit."""
     continuous: ClassVar[bool]
-    """Whether actions are numbers that noise can be added to, or else numbered values."""
+    """Whether actions are real numbers, to which noise can be added, and not numbered values."""
 
     action_dim: int
     """Number of components of an action."""
     policy_components: int = 1
     """Number of components whose entropies add up to the policy's."""
     mask_sizes: tuple[int, ...]
-    """``A_k``, how many places of an action mask belong to each component; none where actions cannot be masked."""
+    """``A_k``, number of entries of an action mask for each component; empty if actions cannot be masked."""
     min_entropy: float
     """Lower bound of the entropy in nats, not reached by a policy with a gradient."""
     max_entropy: float
@@ -86,7 +86,7 @@ class ActionHead(ABC):
         :param actor: policy network
         :param obs: Observations
         :param action_masks: ``(B, S)`` which values the environment allows, or None for all
-        :return: the policy at ``obs``, an :class:`ActionDistribution`. On Box this draws one action per observation.
+        :return: the policy at ``obs``, an :class:`ActionDistribution`. On Box this samples one action per observation.
         """
 
     @abstractmethod
@@ -94,15 +94,15 @@ class ActionHead(ABC):
         """
         ``E_{a ~ pi}[reduce_c Q_c(s, a)]``: the critics are reduced first, then the expectation is taken.
 
-        :param pi: what :meth:`pi` gave at ``obs``
+        :param pi: what :meth:`pi` returned at ``obs``
         :param critic: critic networks
         :param obs: Observations
-        :param reduce: how several critics become one estimate
+        :param reduce: turns the values of several critics into one estimate
         :return: ``(B,)``, with a gradient with respect to the actor
         """
 
     def next_q(self, pi: Any, critic: Any, obs: PyTorchObs, reduce: Reduce) -> th.Tensor:
-        """:return: ``(B,)`` the same expectation for the TD target, where no gradient is asked for"""
+        """:return: ``(B,)`` the same expectation for the TD target, where no gradient is needed"""
         return self.expected_q(pi, critic, obs, reduce)
 
     @abstractmethod
@@ -121,13 +121,14 @@ class ActionHead(ABC):
     def masked_max_entropies(self, action_masks: th.Tensor) -> th.Tensor:
         """
         :param action_masks: ``(B, S)``
-        :return: ``(B, K)`` entropy in nats of each of the action's components, uniform on what is allowed
+        :return: ``(B, K)`` maximum entropy in nats of each of the action's components: that of a uniform choice among
+            its allowed values
         """
         raise NotImplementedError(f"actions of {self.space} cannot be masked")
 
     def sample_allowed(self, action_mask: np.ndarray) -> Any:
         """
         :param action_mask: ``(S,)``
-        :return: an action of the environment, uniform on what is allowed, by the action space's own generator
+        :return: an action of the environment, uniform over those allowed, from the action space's own generator
         """
         raise NotImplementedError(f"actions of {self.space} cannot be masked")

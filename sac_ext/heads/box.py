@@ -1,4 +1,4 @@
-"""Continuous actions: SB3's squashed Gaussian, known by one reparametrised action per observation.
+"""Continuous actions: SB3's squashed Gaussian, represented by one reparametrised action per observation.
 
 Shapes: ``B`` batch, ``C`` critics, ``D`` size of an action.
 """
@@ -33,7 +33,7 @@ class BoxHead(ActionHead):
     :param space: Action space
     """
 
-    actor_class = nn.Module  # any actor with SB3's action_log_prob, so that custom SAC policies go on working
+    actor_class = nn.Module  # any actor with SB3's action_log_prob, so that custom SAC policies keep working
     exact_entropy = False
     matches_sac = True
     continuous = True

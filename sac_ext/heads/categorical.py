@@ -1,8 +1,8 @@
 """Discrete actions of one or several components, with exact entropies, and three kinds of critics for them.
 
 Shapes: ``B`` batch, ``C`` critics, ``K`` components of ``A_k`` values each, ``A`` the largest ``A_k``,
-``S = sum A_k``, ``N = prod A_k``. A policy over several components is their product, ``H(pi) = sum_k H(pi_k)``; the
-joint head's has one component with ``N`` values.
+``S = sum A_k``, ``N = prod A_k``. A policy over several components is a product of their policies,
+``H(pi) = sum_k H(pi_k)``; the joint head's policy has one component with ``N`` values.
 """
 
 import inspect
@@ -24,7 +24,7 @@ from sac_ext.networks import ActionInputCritic, CategoricalActor, CategoricalCri
 
 @dataclass
 class CategoricalActions(ActionDistribution):
-    """A policy over the values of each component, known exactly."""
+    """A policy over the values of each component, with exact probabilities and entropies."""
 
     log_probs: th.Tensor  # (B, K, A)
     probs: th.Tensor  # (B, K, A)
@@ -34,7 +34,7 @@ class CategoricalActions(ActionDistribution):
     def of(cls, log_probs: th.Tensor) -> "CategoricalActions":
         """:param log_probs: ``(B, K, A)``"""
         probs = log_probs.exp()
-        terms = probs * log_probs.masked_fill(probs == 0, 0.0)  # what is not allowed has no part in it
+        terms = probs * log_probs.masked_fill(probs == 0, 0.0)  # values that are not allowed add nothing
         entropies = -terms.sum(dim=2)
         return cls(entropies.sum(dim=1), log_probs, probs, entropies)
 
@@ -64,7 +64,7 @@ class CategoricalHead(ActionHead):
         self, space: spaces.Space[Any], sizes: tuple[int, ...], starts: tuple[int, ...], shape: tuple[int, ...]
     ) -> None:
         super().__init__(space)
-        self.code = self.code_class(sizes, starts, shape)  # the actor's too, with which it goes to a device
+        self.code = self.code_class(sizes, starts, shape)  # the actor has it too, and moves it to its device
         self.action_dim = len(sizes)
         self.policy_components = self.code.components.n_components
         self.mask_sizes = sizes
@@ -122,7 +122,7 @@ class CategoricalHead(ActionHead):
 
 
 class JointHead(CategoricalHead):
-    """Critics and policy have an output for each of the ``N`` joint actions: the true soft optimum."""
+    """Critics and policy have an output for each of the ``N`` joint actions, so they can find the true soft optimum."""
 
     code_class = JointCode
 
@@ -141,8 +141,9 @@ class JointHead(CategoricalHead):
 
 class AdditiveHead(CategoricalHead):
     """
-    ``Q(s, a) = V(s) + sum_k A_k(s, a_k)`` (BDQ, Tavakoli et al. 2018, arXiv:1711.08946, whose advantages have a mean of
-    0, which says the same in other parameters): exact expectations, but no interactions between components.
+    ``Q(s, a) = V(s) + sum_k A_k(s, a_k)``: exact expectations, but no interactions between components. A shared value
+    and an advantage for each component are from BDQ (Tavakoli et al. 2018, arXiv:1711.08946), which has a Q-function
+    for each component; their sum is a value decomposition (Sunehag et al. 2018, arXiv:1706.05296).
     """
 
     def make_critic(self, **kwargs: Any) -> nn.Module:
@@ -154,7 +155,8 @@ class AdditiveHead(CategoricalHead):
         return outputs[..., 0], self.code.components.padded(outputs[..., 1:])
 
     def expected_q(self, pi: CategoricalActions, critic: Any, obs: PyTorchObs, reduce: Reduce) -> th.Tensor:
-        """Here the critics are reduced last: the minimum of sums is no sum, the mean is the same either way."""
+        """Here the critics are reduced last: a minimum of sums is not a sum over components. For the mean, the order
+        makes no difference."""
         with th.no_grad():
             value, advantages = self._value_and_advantages(critic, obs)
         return reduce(value + (pi.probs * advantages).sum(dim=(-2, -1)))
@@ -167,17 +169,18 @@ class AdditiveHead(CategoricalHead):
 
 class LocalHead(CategoricalHead):
     """
-    Critics that see the whole action, so they know interactions between components however many joint actions there
-    are, and the local expectation gradient (Titsias & Lazaro-Gredilla 2015, "Local Expectation Gradients for Black Box
-    Variational Inference"): one action is drawn, and for each component the values of all its alternatives, with the
-    others as drawn, are weighted by their probabilities. That is unbiased, and needs no gradient through the critics.
+    Critics that see the whole action, and so interactions between components, however many joint actions there are,
+    with the local expectation gradient (Titsias & Lazaro-Gredilla 2015, "Local Expectation Gradients for Black Box
+    Variational Inference"): one action is sampled; for each component, the critics evaluate all of its values with the
+    other components as sampled, weighted by their probabilities. This is unbiased, and needs no gradient through the
+    critics.
 
     :param space: Action space
     :param sizes: ``A_k``, number of values of each component
     :param starts: what the environment calls each component's first value
     :param shape: of an action of the environment
-    :param local_components: how many components, drawn anew at each step, the actor's gradient is estimated from; None
-        for all
+    :param local_components: number of components, drawn anew at each step, from which the actor's gradient is
+        estimated; None for all
     """
 
     def __init__(
@@ -205,11 +208,11 @@ class LocalHead(CategoricalHead):
         terms = pi.probs[:, rows, places] * q_values  # (B, R); the sum over each component is an estimate of E[Q]
         estimates = terms.sum(dim=1)
         n_summed = self.local_components or components.n_components
-        # the value of their mean, and the gradient of the sum over all components
+        # the value is that of the mean of the estimates, the gradient that of the sum over all components
         return estimates.detach() / n_summed + (estimates - estimates.detach()) * components.n_components / n_summed
 
     def _alternatives(self) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
-        """:return: ``(R,)`` each: the values to try, as components, values in them, and flat positions"""
+        """:return: ``(R,)`` each, of the values to try: component, value in that component, and flat position"""
         components = self.code.components
         if self.local_components is None:
             rows = components.component
@@ -222,7 +225,7 @@ class LocalHead(CategoricalHead):
         return rows, places, components.positions[chosen].flatten()
 
     def next_q(self, pi: CategoricalActions, critic: Any, obs: PyTorchObs, reduce: Reduce) -> th.Tensor:
-        """From one action that is drawn, which is unbiased too."""
+        """Estimated from one sampled action, which is unbiased too."""
         return reduce(self.q_of_index(critic, obs, draw(pi.log_probs)))
 
     def q_of_index(self, critic: Any, obs: PyTorchObs, index: th.Tensor) -> th.Tensor:

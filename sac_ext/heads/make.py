@@ -12,14 +12,14 @@ from sac_ext.heads.box import BoxHead
 from sac_ext.heads.categorical import AdditiveHead, CategoricalHead, JointHead, LocalHead
 
 CRITICS = ("auto", "joint", "local", "additive")
-JOINT_BY_DEFAULT = 512  # joint actions, at most
+JOINT_BY_DEFAULT = 512  # joint actions at most
 JOINT_AT_MOST = 65_536
 
 HEAD_OPTIONS = ("critic", "local_components")
 
 
 def has_discrete_actions(space: spaces.Space[Any]) -> bool:
-    """:return: whether its actions are made of numbered values, of which an environment may mask some"""
+    """:return: whether actions are made of numbered values, some of which an environment may mask"""
     return isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary)
 
 
@@ -27,14 +27,14 @@ def has_discrete_actions(space: spaces.Space[Any]) -> bool:
 def make_head(space: spaces.Space[Any], critic: str | None = None, local_components: int | None = None) -> ActionHead:
     """
     :param space: Action space
-    :param critic: of discrete actions: ``"joint"`` (an output for each joint action), ``"local"`` (the action is an
-        input), ``"additive"`` (a sum over components), or ``"auto"``, the default: joint up to 512 joint actions, local
-        beyond
-    :param local_components: of a local critic, from how many components, drawn anew at each step, the actor's gradient
-        is estimated; None for all
-    :return: the family it belongs to
-    :raises TypeError: if no family covers it
-    :raises ValueError: for options that mean nothing for it
+    :param critic: on discrete actions: ``"joint"`` (an output for each joint action), ``"local"`` (the action is an
+        input), ``"additive"`` (a sum over components), or ``"auto"``, the default: joint for up to 512 joint actions or
+        a single component, otherwise local
+    :param local_components: with local critics, number of components, drawn anew at each step, from which the actor's
+        gradient is estimated; None for all
+    :return: the family that the space belongs to
+    :raises TypeError: if the space belongs to no family
+    :raises ValueError: for options that do not apply to the space
     """
     supported = sorted(kind.__name__ for kind in make_head.registry if kind is not object)
     raise TypeError(

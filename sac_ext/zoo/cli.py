@@ -19,10 +19,10 @@ from sac_ext.zoo.train import train
 @dataclass(frozen=True)
 class Command:
     """
-    :param run: the command, by its options
-    :param algorithm: that stands for SoftAC in it
-    :param makes_env: whether it makes the environment it is given
-    :param imports: whether it takes ``--gym-packages`` itself
+    :param run: runs the command, given its options
+    :param algorithm: class that is registered as SoftAC for this command
+    :param makes_env: whether the command makes the environment that its options name
+    :param imports: whether the command takes ``--gym-packages`` itself
     """
 
     run: Callable[[list[str]], None]
@@ -46,8 +46,8 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """
-    :param argv: command and its options; those of the process by default
-    :raises SystemExit: in one line, for what is missing, and for arguments that SoftAC refuses
+    :param argv: command and its options; those of the process if None
+    :raises SystemExit: with a one-line message, if something is missing, or SoftAC refuses an argument
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     usage = f"usage: softac-zoo {{{','.join(COMMANDS)}}} [options of rl_zoo3's command]"
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(in_one_line(error)) from error
     except ValueError as error:
         if not str(_raised_in(error).f_globals.get("__name__", "")).startswith("sac_ext."):
-            raise  # of others, whose messages may not say all
+            raise  # from other packages, whose messages may not say enough
         raise SystemExit(in_one_line(error)) from error
     except NameError as error:
         if _raised_in(error).f_code.co_filename != "<string>":

@@ -1,4 +1,4 @@
-"""Environments of other packages: made known to gymnasium, or refused with the package that is missing."""
+"""Environments of other packages: registered with gymnasium, or refused, naming the missing package."""
 
 import contextlib
 import difflib
@@ -11,20 +11,20 @@ import gymnasium as gym
 from sac_ext.zoo.running import needs
 
 _OF_ROBOTICS = "Fetch|HandReach|HandManipulate|AdroitHand|PointMaze|AntMaze|FrankaKitchen"
-# What names of environments look like, by the packages that register them
+# Patterns of environment names, with the packages that register them
 _REGISTERED_BY = {
     r"MinAtar/": ["minatar"],
     r"ALE/|.*NoFrameskip-v\d": ["ale_py"],
     _OF_ROBOTICS: ["gymnasium_robotics", "mujoco"],
 }
-# What entry points look like, by the packages that they need
+# Patterns of entry points, with the packages that they need
 _NEEDED_BY = {r"gymnasium\.envs\.box2d": ["Box2D"], r"gymnasium\.envs\.mujoco|gymnasium_robotics": ["mujoco"]}
 
 
 def register(asked_for: Iterable[str] = ()) -> None:
     """
-    Make known to gymnasium what the zoo knows (Atari's games among them), MinAtar's environments, and, if one is asked
-    for, gymnasium-robotics', which take a while to import and print a notice.
+    Register with gymnasium the environments that the zoo registers (Atari games among them), MinAtar's, and, if one of
+    them is asked for, gymnasium-robotics', which take a while to import and print a notice.
 
     :param asked_for: names of environments
     """
@@ -44,8 +44,8 @@ def register(asked_for: Iterable[str] = ()) -> None:
 
 def import_packages(names: Iterable[str]) -> None:
     """
-    :param names: of packages that register environments of their own
-    :raises SystemExit: in one line, if one cannot be imported
+    :param names: names of packages that register environments of their own
+    :raises SystemExit: with a one-line message, if one cannot be imported
     """
     for name in names:
         try:
@@ -56,8 +56,8 @@ def import_packages(names: Iterable[str]) -> None:
 
 def check(name: str) -> None:
     """
-    :param name: of an environment
-    :raises SystemExit: in one line, if a package it comes from is missing, or nothing has such a name
+    :param name: name of an environment
+    :raises SystemExit: with a one-line message, if a package that it needs is missing, or there is no such environment
     """
     known = gym.registry.get(name)
     where, packages = (name, _REGISTERED_BY) if known is None else (str(known.entry_point), _NEEDED_BY)

@@ -13,7 +13,7 @@ from sac_ext.zoo.running import ALGO, in_one_line, needs, run_script
 from sac_ext.zoo.runs import LOG_FOLDER
 
 _OF_THE_HUB = ("huggingface_hub", "requests", "httpx", "httpx2")
-"""Packages whose errors speak of the hub, or of the way to it."""
+"""Packages whose errors are about the hub or the connection to it."""
 
 _CARD = """
 # **{name}** agent playing **{env_id}**
@@ -71,7 +71,7 @@ def push_to_hub(options: list[str]) -> None:
 
 def load_from_hub(options: list[str]) -> None:
     """
-    ``rl_zoo3.load_from_hub``: a model of the hub as if it had been trained here.
+    ``rl_zoo3.load_from_hub``: loads a model of the hub as if it had been trained here.
 
     :param options: command-line options of ``rl_zoo3.load_from_hub``
     """
@@ -92,7 +92,7 @@ def load_from_hub(options: list[str]) -> None:
     from requests.exceptions import HTTPError
     from rl_zoo3 import load_from_hub as zoo_load
 
-    # a model without VecNormalize has no statistics, which huggingface_hub 2 says by no HTTPError of requests'
+    # a model without VecNormalize has no statistics; huggingface_hub 2 raises no HTTPError of requests' for that
     absent = (HTTPError, EntryNotFoundError)
     with _errors_of_the_hub_in_one_line():
         run_script("load_from_hub", zoo_load, ["-f", LOG_FOLDER, *options], HTTPError=absent)
@@ -109,7 +109,7 @@ def model_card(
     env_kwargs: dict[str, Any],
 ) -> tuple[str, dict[str, Any]]:
     """
-    In the place of ``rl_zoo3.push_to_hub.generate_model_card``, for SoftAC.
+    Replaces ``rl_zoo3.push_to_hub.generate_model_card`` for SoftAC.
 
     :return: the card, and its metadata
     """
@@ -129,7 +129,7 @@ def model_card(
 
 @contextlib.contextmanager
 def _errors_of_the_hub_in_one_line() -> Iterator[None]:
-    """No network, no such model, no right to write."""
+    """Report errors such as no network, no such model or no write access in one line."""
     try:
         yield
     except Exception as error:
@@ -139,7 +139,7 @@ def _errors_of_the_hub_in_one_line() -> Iterator[None]:
 
 
 def _name_what_was_renamed() -> None:
-    """sb3-team-hf-integration 3.2 calls it ``_generate_metadata``, and rl_zoo3 2.9 does not know that."""
+    """Restore the name that rl_zoo3 2.9 uses; sb3-team-hf-integration 3.2 calls it ``_generate_metadata``."""
     hub: Any = importlib.import_module("huggingface_sb3.push_to_hub")
     if not hasattr(hub, "generate_metadata"):
         hub.generate_metadata = hub._generate_metadata

@@ -1,4 +1,5 @@
-"""The zoo's experiment, with our configurations, entries checked before anything is made, and SoftAC's own schedules.
+"""The zoo's experiment manager, with our configurations, checks of entries before anything is made, and SoftAC's own
+schedules.
 
 Needs rl_zoo3; ``train`` imports it when it runs.
 """
@@ -18,8 +19,8 @@ from sac_ext.tuning.entries import ZOO_KEYS, load_entry, our_config, replay_buff
 from sac_ext.zoo.running import ALGO, in_one_line, needs
 
 EPISODES_PER_TABLE = 100
-"""On the screen. Where curves are written, these have SB3's interval, and tables too."""
-# Arguments of SoftAC that the zoo gives itself
+"""Episodes between tables on the screen. With ``--tensorboard-log``, tables and curves have SB3's interval."""
+# Arguments of SoftAC that the zoo sets by its own options
 _OPTIONS = {
     "seed": "--seed",
     "device": "--device",
@@ -30,12 +31,12 @@ _OPTIONS = {
 
 class Manager(ExperimentManager):  # type: ignore[misc]
     """
-    What rl_zoo3's ``train`` does one run with. Other algorithms are left to the zoo.
+    Manages one run of rl_zoo3's ``train``. Other algorithms are left to the zoo.
 
     :param args: all options of ``train``
-    :param algo: of the zoo's table
+    :param algo: name of the algorithm in the zoo's tables
     :param config: file with entries; None for ours
-    :param trial_id: of a study, whose hyperparameters to train with
+    :param trial_id: number of a study's trial, whose hyperparameters to train with
     :param log_interval: episodes between two logs; -1 for the default
     """
 
@@ -61,8 +62,8 @@ class Manager(ExperimentManager):  # type: ignore[misc]
 
     def read_hyperparameters(self) -> Any:
         """
-        :return: the entry, and as it is saved
-        :raises SystemExit: in one line, for a file without an entry for this, or an entry that cannot work
+        :return: the entry, and the entry as it is saved
+        :raises SystemExit: with a one-line message, for a file without an entry to use, or an entry that cannot work
         """
         if self.algo != ALGO:
             return super().read_hyperparameters()
@@ -70,7 +71,7 @@ class Manager(ExperimentManager):  # type: ignore[misc]
             if self.config.endswith((".yml", ".yaml")):
                 load_entry(Path(self.config), self.env_name.gym_id)
             entry, saved = super().read_hyperparameters()
-        except Exception as error:  # whatever a configuration in Python does
+        except Exception as error:  # whatever a configuration in Python raises
             raise SystemExit(f"{self.config}: {_named(error)}") from error
         if self.n_timesteps > 0:
             entry.setdefault("n_timesteps", self.n_timesteps)
@@ -84,7 +85,7 @@ class Manager(ExperimentManager):  # type: ignore[misc]
 
     def load_trial(self, storage: str, study_name: str, trial_id: int | None = None, convert: bool = True) -> Any:
         """
-        :raises SystemExit: in one line, if there is no such trial
+        :raises SystemExit: with a one-line message, if there is no such trial
         """
         try:
             return super().load_trial(storage, study_name, trial_id, convert)
@@ -94,11 +95,11 @@ class Manager(ExperimentManager):  # type: ignore[misc]
             ) from error
 
     def _preprocess_schedules(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
-        """SoftAC reads ``lin_3e-4`` itself; a schedule of the zoo's could not be loaded without the zoo."""
+        """SoftAC reads ``lin_3e-4`` itself; a schedule of the zoo could not be loaded without the zoo."""
         return hyperparams if self.algo == ALGO else super()._preprocess_schedules(hyperparams)
 
     def _preprocess_hyperparams(self, hyperparams: dict[str, Any]) -> Any:
-        """Evaluations, and what plays the model later, get the entry's ``env_kwargs`` too."""
+        """Evaluations, and commands that play the model later, get the entry's ``env_kwargs`` too."""
         if isinstance(hyperparams.get("replay_buffer_class"), str):
             hyperparams["replay_buffer_class"] = replay_buffer_class(hyperparams["replay_buffer_class"])
         found = super()._preprocess_hyperparams(hyperparams)
@@ -109,7 +110,7 @@ class Manager(ExperimentManager):  # type: ignore[misc]
         return found
 
     def _check_statistics(self) -> None:
-        """:raises SystemExit: if a model goes on whose observations were normalised, and whose next would not be"""
+        """:raises SystemExit: if a model whose observations were normalised is to continue without normalisation"""
         statistics = Path(os.path.dirname(self.trained_agent), self.env_name, "vecnormalize.pkl")
         if self.continue_training and statistics.exists() and not self.normalize:
             raise SystemExit(
@@ -124,7 +125,7 @@ class Manager(ExperimentManager):  # type: ignore[misc]
 
 
 class _TrialId(int):
-    """Zero is a trial too, which the zoo takes for none."""
+    """A trial number that is true even if it is 0, which the zoo would take for no trial."""
 
     def __bool__(self) -> bool:
         return True
@@ -132,9 +133,9 @@ class _TrialId(int):
 
 def check_entry(entry: Mapping[str, Any]) -> None:
     """
-    :param entry: of a configuration file
-    :raises ValueError: for a key that neither the zoo nor SoftAC knows, with the nearest one, or that is an option; for
-        one that is missing; for keys that do not go together
+    :param entry: entry of a configuration file
+    :raises ValueError: for a key that neither the zoo nor SoftAC knows (naming the closest one), or that is an option;
+        for a missing key; for keys that do not go together
     """
     known = {*inspect.signature(SoftAC.__init__).parameters, *ZOO_KEYS} - {"self", "env", "_init_setup_model"}
     for key in entry:
@@ -156,5 +157,5 @@ def check_entry(entry: Mapping[str, Any]) -> None:
 
 
 def _named(error: Exception) -> str:
-    """:return: in one line; a ValueError's message says all, others need their type"""
+    """:return: the error in one line; a ValueError's message says enough, others need their type"""
     return in_one_line(error) if type(error) is ValueError else f"{type(error).__name__}: {in_one_line(error)}"

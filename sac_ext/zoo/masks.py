@@ -1,4 +1,4 @@
-"""Action masks, which the zoo's own code does not ask environments for."""
+"""Action masks for the zoo's own code, which does not ask environments for them."""
 
 import contextlib
 import warnings
@@ -17,7 +17,7 @@ from sac_ext.soft_ac import SoftAC
 
 @contextlib.contextmanager
 def in_evaluations() -> Iterator[None]:
-    """Evaluation callbacks ask for masks."""
+    """Let evaluation callbacks ask environments for masks."""
     with patch.object(callbacks, "evaluate_policy", evaluate_policy), warnings.catch_warnings():
         warnings.filterwarnings("ignore", masking.EVALUATED_WITHOUT)
         yield
@@ -26,9 +26,9 @@ def in_evaluations() -> Iterator[None]:
 @contextlib.contextmanager
 def in_what_is_played(module: ModuleType) -> Iterator[None]:
     """
-    ``predict`` asks for masks.
+    Let ``predict`` ask environments for masks.
 
-    :param module: of the zoo, whose environment is the one that ``create_test_env`` makes
+    :param module: module of the zoo, which plays in the environment that its ``create_test_env`` makes
     """
     create_test_env, predict = module.create_test_env, SoftAC.predict
     played: list[Any] = []

@@ -46,9 +46,10 @@ def record_video(options: list[str]) -> None:
 
 def benchmark(options: list[str]) -> None:
     """
-    ``rl_zoo3.benchmark``: the scores of everything that was trained, as a table in ``benchmark.md``. It starts
-    ``python enjoy.py`` in the current folder; here that is this package's enjoy, wherever one is. Models of the hub are
-    left out. Names with a slash are found, and a model that was trained since its score was written is scored again.
+    ``rl_zoo3.benchmark``: the scores of everything that was trained, as a table in ``benchmark.md``. The zoo
+    runs ``python enjoy.py`` in the current folder for that; here this package's enjoy is run, so any folder will do.
+    Models of the hub are left out. Environments with a slash in their names are found, and a model that was trained
+    after its score was written is scored again.
 
     :param options: command-line options of ``rl_zoo3.benchmark``
     """
@@ -63,11 +64,11 @@ def benchmark(options: list[str]) -> None:
     if not wants_help(options) and not (log_folder.is_dir() and get_trained_models(str(log_folder))):
         raise SystemExit(f"there are no trained models in {log_folder}: train some, or name their folder by --log-dir")
     if not wants_help(options):
-        benchmark_folder.mkdir(parents=True, exist_ok=True)  # where the zoo writes its table, whatever could be scored
+        benchmark_folder.mkdir(parents=True, exist_ok=True)  # for the zoo's table, even if nothing could be scored
 
     def call_enjoy(command: Sequence[str], *args: Any, **kwargs: Any) -> int:
         if list(command[:2]) == ["python", "enjoy.py"]:
-            words = [getattr(word, "gym_id", word) for word in command[2:]]  # of names with a slash, that one
+            words = [getattr(word, "gym_id", word) for word in command[2:]]  # gym_id may have a slash
             command = [*this_program(), "enjoy", *words, *(["--gym-packages", *packages] if packages else [])]
         return call(command, *args, **kwargs)
 
@@ -119,7 +120,7 @@ def all_plots(options: list[str]) -> None:
 
 def plot_from_file(options: list[str]) -> None:
     """
-    ``rl_zoo3.plots.plot_from_file``: from what ``all_plots`` has written.
+    ``rl_zoo3.plots.plot_from_file``: plots of a file that ``all_plots`` has written.
 
     :param options: its command-line options
     """

@@ -1,4 +1,4 @@
-"""SoftAC in the tables that rl-baselines3-zoo has of its algorithms."""
+"""Registering SoftAC in rl-baselines3-zoo's tables of algorithms."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,7 +9,7 @@ from sac_ext.zoo.running import ALGO
 
 
 class PlayedSoftAC(SoftAC):
-    """SoftAC loaded to be played: the replay buffer it would train with is not allocated."""
+    """SoftAC, loaded to be played: the replay buffer for training is not allocated."""
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> "PlayedSoftAC":
@@ -18,8 +18,8 @@ class PlayedSoftAC(SoftAC):
 
 def register(algorithm: type[SoftAC] = SoftAC, asked_for: Iterable[str] = ()) -> None:
     """
-    Make ``--algo softac`` known to rl_zoo3 in this process, also to ``-optimize`` and ``--trial-id``, and the
-    environments of MinAtar and gymnasium-robotics, where these are installed, to gymnasium.
+    Register ``--algo softac`` with rl_zoo3 in this process, also for ``-optimize`` and ``--trial-id``, and the
+    environments of MinAtar and gymnasium-robotics, where these are installed, with gymnasium.
 
     :param algorithm: class to register
     :param asked_for: names of environments; gymnasium-robotics is imported if one of them is not known otherwise
@@ -38,9 +38,9 @@ def register(algorithm: type[SoftAC] = SoftAC, asked_for: Iterable[str] = ()) ->
 
 def sample_params(trial: Any, n_actions: int, n_envs: int, additional_args: dict[str, Any]) -> dict[str, Any]:
     """
-    Proposals of ``softac-tune``'s spaces, in the form of rl_zoo3's samplers.
+    Propose parameters from the spaces of ``softac-tune``, in the form of rl_zoo3's samplers.
 
-    :param trial: of Optuna
+    :param trial: Optuna's trial
     :param n_actions: size of an action, on Box; 0 on discrete actions
     :param n_envs: not used
     :param additional_args: not used
@@ -52,14 +52,14 @@ def sample_params(trial: Any, n_actions: int, n_envs: int, additional_args: dict
 
 def convert_params(params: dict[str, Any]) -> dict[str, Any]:
     """
-    :param params: of a trial
+    :param params: parameters of a trial
     :return: arguments of SoftAC
     """
-    return _arguments(_space("discrete" if "target_end" in params else "box"), params)  # which only the first has
+    return _arguments(_space("discrete" if "target_end" in params else "box"), params)  # box has no target_end
 
 
 def _arguments(space: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """:return: arguments of SoftAC, which rl_zoo3 puts over those of an entry"""
+    """:return: arguments of SoftAC, which override those of an entry in rl_zoo3"""
     of_learned_ones = dict.fromkeys(("ent_coef_learning_rate", "ent_coef_bounds"))
     return (of_learned_ones if params["alpha"] == "fixed" else {}) | dict(space.arguments(params, {}))
 

@@ -18,9 +18,9 @@ ALGO = "softac"
 
 def run_function(command: str, function: Callable[[], None], options: list[str]) -> None:
     """
-    :param command: for messages
-    :param function: of the zoo
-    :param options: on the command line; ``--algo`` is ours unless they say otherwise
+    :param command: name of the command, for messages
+    :param function: function of the zoo to run
+    :param options: command-line options; ``--algo`` is ours unless they say otherwise
     """
     with on_the_command_line(command, ["--algo", ALGO, *options]):
         function()
@@ -28,12 +28,12 @@ def run_function(command: str, function: Callable[[], None], options: list[str])
 
 def run_script(command: str, module: ModuleType, options: list[str], **replaced: Any) -> None:
     """
-    Run what a module does as a script, which cannot be called otherwise.
+    Run the main block of a module, which cannot be called otherwise.
 
-    :param command: for messages
-    :param module: of the zoo
-    :param options: on the command line
-    :param replaced: names of the module that stand for something else meanwhile
+    :param command: name of the command, for messages
+    :param module: module of the zoo
+    :param options: command-line options
+    :param replaced: names of the module, with what replaces them meanwhile
     """
     original = {name: getattr(module, name) for name in replaced}
     blocks = [node for node in ast.parse(inspect.getsource(module)).body if _is_main_block(node)]
@@ -53,21 +53,21 @@ def _is_main_block(node: ast.stmt) -> TypeGuard[ast.If]:
 
 
 def this_program() -> list[str]:
-    """:return: what starts ``softac-zoo`` with this Python; ``-m`` in a checkout would take the one that lies there"""
+    """:return: what starts ``softac-zoo`` with this Python; in a checkout, ``-m`` would take the package there"""
     script = shutil.which("softac-zoo", path=os.path.dirname(sys.executable))
     return [sys.executable, "-m", "sac_ext.zoo"] if script is None else [script]
 
 
 def in_one_line(error: Exception) -> str:
-    """:return: its message"""
+    """:return: the message of an error, in one line"""
     return " ".join(str(error).split())
 
 
 def needs(extra: str, *modules: str) -> None:
     """
-    :param extra: of this package that brings them
-    :param modules: that a command imports
-    :raises SystemExit: in one line, if one is missing
+    :param extra: extra of this package that installs them
+    :param modules: modules that a command imports
+    :raises SystemExit: with a one-line message, if one is missing
     """
     for name in modules:
         if importlib.util.find_spec(name) is None:

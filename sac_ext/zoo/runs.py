@@ -1,4 +1,4 @@
-"""The folders of what was trained."""
+"""Folders of trained models."""
 
 import contextlib
 import io
@@ -10,15 +10,15 @@ from sac_ext.zoo.running import ALGO
 
 LOG_FOLDER = "logs"
 _DEFAULT_ENV = "CartPole-v1"
-"""The zoo's."""
+"""The zoo's default."""
 _SHOWN = 5
-"""Of the models that there are, in a message."""
+"""Number of existing models to name in a message."""
 
 
 def check_any(options: Sequence[str]) -> None:
     """
-    :param options: of a command that plots what was trained; they name environments, or parts of their names
-    :raises SystemExit: in one line, if they name none, or one in which nothing was trained
+    :param options: options of a command that plots training runs; they name environments, or parts of their names
+    :raises SystemExit: with a one-line message, if they name none, or one in which nothing was trained
     """
     if wants_help(options):
         return
@@ -36,8 +36,8 @@ def check_any(options: Sequence[str]) -> None:
 
 def check_model(options: Sequence[str]) -> None:
     """
-    :param options: of a command that plays a model
-    :raises SystemExit: in one line, with the models that there are, if the one they ask for is not there
+    :param options: options of a command that plays a model
+    :raises SystemExit: with a one-line message that names existing models, if the one they ask for does not exist
     """
     from huggingface_sb3 import EnvironmentName
     from rl_zoo3.utils import get_model_path
@@ -46,7 +46,7 @@ def check_model(options: Sequence[str]) -> None:
     algo = value_of(options, "--algo") or ALGO
     exp_id = value_of(options, "--exp-id") or "0"
     if wants_help(options) or "rl-trained-agents" in folder or not exp_id.removeprefix("-").isdigit():
-        return  # the zoo explains itself, downloads those agents, and refuses such an id
+        return  # the zoo prints its help, downloads those agents, or refuses such an id
     env_id = (environments_of(options) or [_DEFAULT_ENV])[-1]
     name = EnvironmentName(env_id)
     try:

@@ -19,8 +19,8 @@ SCORE_SEED_OFFSET = 10_000  # the score's environment must not repeat the traini
 
 def train(options: list[str]) -> None:
     """
-    ``rl_zoo3.train`` with SoftAC (which must be registered), its configurations, a progress bar and evaluations, then
-    a score of the final policy.
+    ``rl_zoo3.train`` with SoftAC (which must be registered), its configurations, a progress bar and evaluations,
+    followed by a score of the final policy.
 
     :param options: command-line options of ``rl_zoo3.train``
     """
@@ -51,8 +51,8 @@ def train(options: list[str]) -> None:
 
 def _check_files(options: Sequence[str]) -> None:
     """
-    :param options: of ``rl_zoo3.train``
-    :raises SystemExit: in one line, if a file that they name is not there
+    :param options: options of ``rl_zoo3.train``
+    :raises SystemExit: with a one-line message, if a file that they name is not there
     """
     agent, config = value_of(options, "-i", "--trained-agent"), value_of(options, "-conf", "--conf-file")
     if agent and not (agent.endswith(".zip") and os.path.isfile(agent)):
@@ -62,7 +62,7 @@ def _check_files(options: Sequence[str]) -> None:
 
 
 def _print_score(manager: Any, options: Sequence[str]) -> None:
-    """:param options: that training was started with"""
+    """:param options: options that training was started with"""
     from rl_zoo3.utils import create_test_env, get_saved_hyperparams
 
     path = f"{manager.save_path}/{manager.env_name}.zip"
@@ -88,7 +88,7 @@ def _print_score(manager: Any, options: Sequence[str]) -> None:
     if packages:
         same += ["--gym-packages", *packages]
     print("Next:")
-    if not manager.args.uuid:  # whose folders the zoo's other commands do not find
+    if not manager.args.uuid:  # the zoo's other commands do not find folders of --uuid
         print(f"  {_command('enjoy', *same)}   # watch it (--no-render without a screen)")
         if os.path.exists(f"{manager.save_path}/best_model.zip"):
             print(f"  {_command('enjoy', *same, '--load-best')}   # the best policy of the evaluations")
@@ -97,7 +97,7 @@ def _print_score(manager: Any, options: Sequence[str]) -> None:
 
 
 def _command(*arguments: str) -> str:
-    """As one would type it in this folder."""
+    """:return: the command line as one would type it in this folder"""
     program, *rest = this_program()
     if program.startswith(os.getcwd() + os.sep):
         program = os.path.relpath(program)
