@@ -31,7 +31,9 @@ class ActionMasksInInfo(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         if not are_supported(env):
-            raise ValueError(f"{env} has no action_masks(): put the ActionMasker that adds it inside ActionMasksInInfo")
+            raise ValueError(
+                f"{env} has no action_masks(): apply ActionMasker, which adds it, before ActionMasksInInfo"
+            )
         super().__init__(env)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -54,9 +56,9 @@ def are_supported(env: Any) -> bool:
         have = np.array(env.env_method("has_wrapper_attr", EXPECTED_METHOD_NAME))
         if have.any() and not have.all():
             raise ValueError(
-                f"of the vectorised environment, those at {np.flatnonzero(have).tolist()} have action_masks() and "
-                f"those at {np.flatnonzero(~have).tolist()} have not: give it to all (one that allows everything "
-                "returns all True), or to none"
+                f"in the vectorised environment, environments {np.flatnonzero(have).tolist()} have action_masks(), but "
+                f"environments {np.flatnonzero(~have).tolist()} do not: define it in all of them (all True allows "
+                "every action) or in none"
             )
     return False
 
@@ -104,8 +106,8 @@ def check(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any]) -
     if not something_left.all():
         row, component = np.argwhere(~something_left)[0]
         raise ValueError(
-            f"action_masks allow no value of component {component} of {space} (row {row} of the masks): allow one, or "
-            "end the episode where no action is left"
+            f"action_masks allow no value of component {component} of {space} (row {row} of the masks): allow at least "
+            "one, or end the episode when no action is left"
         )
     return masks
 
@@ -116,22 +118,24 @@ def _as_masks(action_masks: Any, sizes: tuple[int, ...], space: spaces.Space[Any
     if size == 0:
         raise ValueError(f"actions of {space} cannot be masked: leave action_masks out")
     rule = (
-        f"action_masks must have shape ({size},) for {space}, the values of each component one after the other, or "
-        "that for each environment or observation"
+        f"action_masks for {space} must have shape ({size},), or (n, {size}) for n environments or observations, with "
+        "an entry for each value of the first component, then of the second, and so on"
     )
     try:
         masks = np.array(action_masks)
     except ValueError:
         lengths = [np.size(part) for part in action_masks]
-        raise ValueError(f"{rule}, got parts of {lengths} values: np.concatenate those of components") from None
+        raise ValueError(
+            f"{rule}, got parts of {lengths} values: join the components' masks with np.concatenate"
+        ) from None
     if masks.ndim not in (1, 2) or masks.shape[-1] != size:
-        hint = ": np.concatenate those of components" if masks.size == size else ""
+        hint = ": join the components' masks with np.concatenate" if masks.size == size else ""
         raise ValueError(f"{rule}, got {masks.shape}{hint}")
     if masks.dtype != np.bool_:
         if not np.issubdtype(masks.dtype, np.integer):
-            raise TypeError(f"action_masks must be of bool, or of the integers 0 and 1, got {masks.dtype}")
+            raise TypeError(f"action_masks must be bools, or the integers 0 and 1, got {masks.dtype}")
         if not np.isin(masks, (0, 1)).all():
-            raise ValueError(f"action_masks must be of bool, or of the integers 0 and 1, got {np.unique(masks)}")
+            raise ValueError(f"action_masks must be bools, or the integers 0 and 1, got {np.unique(masks)}")
         masks = masks.astype(np.bool_)
     return masks.reshape(-1, size)
 
@@ -184,9 +188,9 @@ def of_next_observations(
                 continue
         else:
             warnings.warn(
-                "an episode was cut off by a time limit, and the action masks of its last observation are not known, "
-                "since the vectorised environment has been reset: it counts as terminated. Wrap each environment in "
-                "sac_ext.ActionMasksInInfo (wrapper_class= of make_vec_env) to keep them",
+                "an episode was truncated, but the action masks of its last observation are not known, because the "
+                "vectorised environment has already been reset: the episode counts as terminated. To keep the masks, "
+                "wrap each environment in sac_ext.ActionMasksInInfo (make_vec_env's wrapper_class)",
                 stacklevel=2,
             )
         masks[env] = True

@@ -45,7 +45,7 @@ def as_number(name: str, value: Any) -> float:
     except ValueError:
         raise ValueError(f"{name} must be a number, got the string {value!r}") from None
     except OverflowError:
-        raise ValueError(f"{name} must be finite, got an integer that no float can hold") from None
+        raise ValueError(f"{name} must be finite, got an integer too large for a float") from None
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return number

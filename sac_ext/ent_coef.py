@@ -61,9 +61,9 @@ class EntCoef(Collecting):
     def _check_per_component(self) -> None:
         if self.head.policy_components == 1:
             raise ValueError(
-                "per_component=True needs a policy of several components, one coefficient for each: MultiDiscrete or "
-                "MultiBinary actions with policy_kwargs={'critic': 'local'} or 'additive'. The policy on "
-                f"{self.action_space} is one categorical, or Gaussian, over whole actions"
+                "per_component=True learns a coefficient for each component of the policy, so it needs MultiDiscrete "
+                "or MultiBinary actions of several components with policy_kwargs={'critic': 'local'} or {'critic': "
+                f"'additive'}}. Here, the policy on {self.action_space} is a single distribution over whole actions"
             )
         if not Temperature.is_learned(self.ent_coef):
             raise ValueError(
@@ -72,8 +72,8 @@ class EntCoef(Collecting):
             )
         if self.replay_buffer_kwargs.get("soft_n_steps"):
             raise ValueError(
-                "soft_n_steps=True keeps the sum of the components' entropies, which per_component=True weighs one by "
-                "one: leave one of them out"
+                "soft_n_steps=True stores only the sum of the components' entropies, but per_component=True weights "
+                "each with its own coefficient: leave one of these arguments out"
             )
 
     def _create_ent_coef(self) -> None:
@@ -190,6 +190,6 @@ class EntCoef(Collecting):
         kept = [name for name, is_list in lists.items() if is_list and name not in changes]
         if kept:
             raise ValueError(
-                f"per_component=False has one coefficient, but the file has {' and '.join(kept)} for each component: "
-                f"give {' and '.join(kept)} too"
+                f"per_component=False uses one coefficient, but the file has {' and '.join(kept)} for each component: "
+                f"also pass {' and '.join(kept)} for a single coefficient"
             )

@@ -48,9 +48,9 @@ class _Watch:
         if self.steps > PATIENCE * locals_["n_envs"] and not self.has_warned:
             self.has_warned = True
             warnings.warn(
-                f"no episode has ended in {PATIENCE} steps of an evaluation, which waits for it: an environment whose "
-                "episodes may go on for ever needs a time limit, gym.make(..., max_episode_steps=1000), or in "
-                "rl-baselines3-zoo --env-kwargs max_episode_steps:1000",
+                f"no episode has ended in {PATIENCE} steps of an evaluation, which keeps waiting for one. If episodes "
+                "may never end, set a time limit: gym.make(..., max_episode_steps=1000), or in rl-baselines3-zoo "
+                "--env-kwargs max_episode_steps:1000",
                 stacklevel=3,
             )
         if self.callback is not None:

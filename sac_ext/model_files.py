@@ -158,9 +158,11 @@ class ModelFiles(OffPolicyAlgorithm):
             else:
                 super().load_replay_buffer(path, truncate)
         except (pickle.UnpicklingError, EOFError) as error:
-            raise ValueError(f"{path} is no replay buffer, neither in our format nor a pickle: {error}") from error
+            raise ValueError(
+                f"{path} is not a replay buffer: neither a file of DeviceReplayBuffer.save nor a pickle: {error}"
+            ) from error
         except AssertionError as error:  # raised by SB3
-            raise ValueError(f"{path} is no replay buffer that this model can have: {error}") from error
+            raise ValueError(f"{path} is not a replay buffer that this model can use: {error}") from error
         buffer = self.replay_buffer
         assert buffer is not None
         if isinstance(buffer, DeviceReplayBuffer):  # SB3's algorithms pickle it
@@ -172,8 +174,8 @@ class ModelFiles(OffPolicyAlgorithm):
             return
         if buffer.n_envs != self.n_envs:
             raise ValueError(
-                f"{path} holds transitions of {buffer.n_envs} environments, but n_envs={self.n_envs}: go on with "
-                f"{buffer.n_envs}"
+                f"{path} holds transitions of {buffer.n_envs} environments, but n_envs={self.n_envs}: continue "
+                f"with n_envs={buffer.n_envs}"
             )
         for name in ("observation_space", "action_space"):
             theirs, ours = getattr(buffer, name), getattr(self, name)
@@ -183,8 +185,9 @@ class ModelFiles(OffPolicyAlgorithm):
         n_steps, prioritized = getattr(buffer, "n_steps", 1), getattr(before, "prioritized", False)
         if n_steps != self.n_steps or prioritized:
             warnings.warn(
-                f"the loaded replay buffer is SB3's {type(buffer).__name__}: it gives returns of {n_steps} steps "
-                f"(the model's n_steps is {self.n_steps}), without priorities (prioritized={prioritized})",
+                f"the loaded replay buffer is SB3's {type(buffer).__name__}: it samples returns of {n_steps} "
+                f"steps (the model's n_steps is {self.n_steps}), without priorities (the previous replay buffer had "
+                f"prioritized={prioritized})",
                 stacklevel=3,
             )
 

@@ -84,7 +84,7 @@ class CategoricalActor(BasePolicy):
         if action_masks is None:
             return self.code.components.log_probs(logits)
         if len(action_masks) != len(logits):
-            raise ValueError(f"{len(action_masks)} action masks for {len(logits)} observations")
+            raise ValueError(f"got {len(action_masks)} action masks for {len(logits)} observations: pass one for each")
         return self.code.components.log_probs(logits, self.code.policy_masks(action_masks))
 
     def forward(self, obs: PyTorchObs, deterministic: bool = False, action_masks: th.Tensor | None = None) -> th.Tensor:

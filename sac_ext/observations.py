@@ -17,6 +17,6 @@ def check_observation_space(space: spaces.Space[Any]) -> None:
     except NotImplementedError as error:
         raise TypeError(
             f"SB3 does not support the observation space {space}: supported are Box, Discrete, MultiDiscrete, "
-            "MultiBinary, and a Dict of these. Make one of it with a gymnasium.ObservationWrapper, such as "
+            "MultiBinary, and a Dict of these. Convert it with a gymnasium.ObservationWrapper, such as "
             "gymnasium.wrappers.FlattenObservation"
         ) from error

@@ -96,11 +96,11 @@ def why_not_by_adam(optimizer: Optimizer) -> str | None:
         return f"the optimizer {type(optimizer).__name__} has hooks on its step"
     own_step = vars(optimizer).get("step")
     if own_step is not None and not hasattr(own_step, "_wrapped_by_lr_sched"):
-        return f"the optimizer {type(optimizer).__name__} has a step() that is not its class's"
+        return f"the optimizer {type(optimizer).__name__} has a step() that replaces its class's"
     if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in trainable(optimizer)):
         return "parameters have hooks on their gradients"
     if any(group["differentiable"] for group in optimizer.param_groups):
-        return f"the optimizer {type(optimizer).__name__} is differentiable"
+        return f"the optimizer {type(optimizer).__name__} has differentiable=True"
     return None
 
 

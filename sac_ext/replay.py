@@ -53,8 +53,9 @@ class Replay(ModelFiles):
         unknown = self.replay_buffer_kwargs.keys() - accepted.keys()
         if unknown and unknown <= inspect.signature(DeviceReplayBuffer).parameters.keys():
             raise ValueError(
-                f"replay_buffer_kwargs has {', '.join(sorted(unknown))}, which {buffer_class.__name__} does not know: "
-                "give replay_buffer_class=None for the DeviceReplayBuffer, also to load() a model of SAC's"
+                f"replay_buffer_kwargs has {', '.join(sorted(unknown))}, which {buffer_class.__name__} does not "
+                "accept: pass replay_buffer_class=None for the DeviceReplayBuffer (also to load(), for a model saved "
+                "by SAC)"
             )
         check_names(unknown, accepted, where=f" in replay_buffer_kwargs for {buffer_class.__name__}")
 

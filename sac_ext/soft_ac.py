@@ -296,8 +296,8 @@ class SoftAC(EntCoef):
                 arguments.positive_number(name, getattr(self, name))
         if self.replay_buffer_kwargs.get("soft_n_steps") and self._entropy_in_critic() == 0:
             raise ValueError(
-                "soft_n_steps=True adds entropies to the returns, weighted by entropy_in_critic, which is 0, the "
-                "default on discrete actions: set entropy_in_critic=1.0, or leave soft_n_steps out"
+                "soft_n_steps=True adds entropies to the returns, weighted by entropy_in_critic, which is 0 (the "
+                "default on discrete actions): set entropy_in_critic=1.0, or leave soft_n_steps out"
             )
         if self.entropy_penalty is not None and not self.head.exact_entropy:
             raise ValueError(
@@ -308,8 +308,8 @@ class SoftAC(EntCoef):
         arguments.number_between("exploration_eps", self._exploration_schedule(1.0), low=0, high=1)
         if self.exploration_eps != 0 and self.head.continuous:
             raise ValueError(
-                f"exploration_eps={self.exploration_eps!r} draws from discrete actions, but the action space is "
-                f"{self.action_space}: leave it out, or give action_noise"
+                f"exploration_eps={self.exploration_eps!r} draws random discrete actions, but the action space is "
+                f"{self.action_space}: leave it out, or use action_noise"
             )
         execution_mode(self.execution)
         if self.precision is not None:
@@ -464,8 +464,9 @@ class SoftAC(EntCoef):
         self._check_arguments()
         if self.per_component != self.temperature.per_component:
             raise ValueError(
-                f"per_component was set to {self.per_component} on a model with a coefficient "
-                f"{'for each component' if self.temperature.per_component else 'for all'}: give it to SoftAC.load()"
+                f"per_component was set to {self.per_component} on a model with one coefficient "
+                f"{'for each component' if self.temperature.per_component else 'for the whole action'}: pass it to "
+                "SoftAC.load() instead"
             )
         if self.execution != self._execution_in_use:
             self._set_execution()

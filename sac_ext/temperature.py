@@ -193,7 +193,10 @@ class Temperature:
         if self.per_component:
             values, parts = self.target.of_components(context), context.components()
             if len(values) != len(parts):
-                raise ValueError(f"{name} must be one for each of {len(parts)} components, got {len(values)}")
+                raise ValueError(
+                    f"target_entropy {self.target!r} must return one value for each of {len(parts)} components, got "
+                    f"{len(values)}"
+                )
         else:
             values, parts = [self.target.value(context)], [context]
         values = [as_number(name, value) for value in values]
@@ -251,9 +254,9 @@ class Temperature:
             self.check_target(context)
         elif counts_anew and self.target.follows_progress():
             warnings.warn(
-                f"target_entropy {self.target!r} starts over with this call of learn(), though the model has been "
-                "trained with it: learn(..., reset_num_timesteps=False) continues it, and a constant target keeps the "
-                "level that it has reached",
+                f"target_entropy {self.target!r} starts over with this call of learn(), although the model has already "
+                "been trained with it. To continue it, call learn(..., reset_num_timesteps=False); to keep the level "
+                "it has reached, set a constant target",
                 stacklevel=3,
             )
 
@@ -292,8 +295,8 @@ class Temperature:
         for value, (low, high) in zip(self.initial_values, pairs, strict=True):
             if not low <= value <= high:
                 raise ValueError(
-                    f"ent_coef={ent_coef!r} starts at {value:g}, outside of {name} ({low:g}, {high:g}): start it "
-                    "inside, give other ent_coef_bounds, or ent_coef='auto'"
+                    f"ent_coef={ent_coef!r} starts at {value:g}, outside of {name} ({low:g}, {high:g}): choose a value "
+                    "inside them, other ent_coef_bounds, or ent_coef='auto'"
                 )
         self.log_bounds = [(math.log(low) if low > 0 else -math.inf, math.log(high)) for low, high in pairs]
 
@@ -307,7 +310,7 @@ class Temperature:
             return [parse_ent_coef_bounds(ent_coef_bounds)] * n_coefs
         if len(ent_coef_bounds) != n_coefs:
             raise ValueError(
-                f"ent_coef_bounds has {len(ent_coef_bounds)} pairs for {n_coefs} coefficient(s): give one (low, high) "
-                "for all, or per_component=True and one for each component"
+                f"ent_coef_bounds has {len(ent_coef_bounds)} pairs for {n_coefs} coefficient(s): pass a single (low, "
+                "high), or, with per_component=True, one for each component"
             )
         return [parse_ent_coef_bounds(bounds) for bounds in ent_coef_bounds]

@@ -22,8 +22,9 @@ def matmul_precision(name: str | None) -> Iterator[None]:
     before = current_matmul_precision()
     if before is None:
         raise ValueError(
-            f"precision={name!r} cannot be set for gradient steps while torch's own settings (such as "
-            "torch.backends.cuda.matmul.fp32_precision) say something it has no name for: choose one of the two"
+            f"precision={name!r} cannot be set for gradient steps, because torch's own settings (such as "
+            "torch.backends.cuda.matmul.fp32_precision) have values that correspond to no precision name and could not "
+            "be restored: set either precision or these settings"
         )
     th.set_float32_matmul_precision(name)
     try:

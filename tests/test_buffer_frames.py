@@ -256,7 +256,7 @@ def test_data_that_is_not_stacked() -> None:
     space = spaces.Box(-1, 1, (4,), np.float32)
     buffer = DeviceReplayBuffer(10, space, ACTION, device="cpu", frame_stack=2)
     add_vectors(buffer, [0, 0, 1, 2], [1, 2, 3, 4])
-    with pytest.raises(ValueError, match="next_obs is not obs moved on by one frame along its last axis"):
+    with pytest.raises(ValueError, match="next_obs is not obs shifted by one frame along its last axis"):
         add_vectors(buffer, [1, 2, 3, 4], [5, 6, 7, 8])
     assert buffer.size() == 1
     add_vectors(buffer, [1, 2, 3, 4], [3, 4, 5, 6])
@@ -354,7 +354,9 @@ def test_very_short_episodes_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("sac_ext.buffers.frames.NOTABLE", 1000)
     frames = Frames(2, (1, 8, 8), 0, seed=0)
     buffer = DeviceReplayBuffer(200, frames.space, ACTION, device="cpu", frame_stack=2)
-    with pytest.warns(UserWarning, match=r"episodes are so short that their last frames need 8\.19 KB beside the 17"):
+    with pytest.warns(
+        UserWarning, match=r"episodes are so short that their last frames need 8\.19 KB on top of the 17"
+    ):
         add_all(buffer, frames.transitions(1, 100, 1.0, 0.0))
 
 

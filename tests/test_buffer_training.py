@@ -201,11 +201,11 @@ def test_a_reset_between_two_calls_of_learn_ends_the_returns() -> None:
     [
         (
             {"replay_buffer_class": ReplayBuffer, "replay_buffer_kwargs": {"prioritized": True}},
-            "has prioritized, which ReplayBuffer does not know: give replay_buffer_class=None",
+            "has prioritized, which ReplayBuffer does not accept: pass replay_buffer_class=None",
         ),
         (
             {"replay_buffer_class": ReplayBuffer, "replay_buffer_kwargs": {"frame_stack_axis": "first"}},
-            "has frame_stack_axis, which ReplayBuffer does not know",
+            "has frame_stack_axis, which ReplayBuffer does not accept",
         ),
         ({"n_steps": 3, "replay_buffer_kwargs": {"n_steps": 5}}, "n_steps=3, but replay_buffer_kwargs has n_steps=5"),
     ],

@@ -67,7 +67,7 @@ def test_every_kind_has_a_strategy_above() -> None:
 
 
 def test_a_target_of_ones_own_has_no_dict() -> None:
-    with pytest.raises(ValueError, match="is none of the kinds"):
+    with pytest.raises(ValueError, match="cannot be written as a dict, because it is none of the kinds"):
         spec_of(sac_ext.CallableTarget(math.sin))
 
 
@@ -221,7 +221,7 @@ def test_lowered_where_the_return_stops_improving() -> None:
 def test_a_plateau_that_cannot_be_seen_is_warned_of_once() -> None:
     target = OnPlateauTarget(0.8, 0.1, patience=100)
     target.value(replace(DISCRETE, num_timesteps=99))
-    with pytest.warns(UserWarning, match="none is known after 100 steps: put a Monitor"):
+    with pytest.warns(UserWarning, match="none is known after 100 steps: wrap the environment in Monitor"):
         target.value(replace(DISCRETE, num_timesteps=100))
     assert target.value(replace(DISCRETE, num_timesteps=500)) == pytest.approx(0.8 * math.log(4))
 

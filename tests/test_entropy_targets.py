@@ -78,7 +78,7 @@ def test_values() -> None:
         ("linear:0.5", "takes the keys start, end, over .*, got start"),
         ("linear:0.6->0.2@1.5", "over of a linear target_entropy must be between 0 and 1"),
         ("linear:0.6->x", "end of a linear target_entropy must be a number"),
-        ("exponential:0.6->0", "of the same sign that are not 0"),
+        ("exponential:0.6->0", "have the same sign and are not 0"),
         ("fraction:0.6->0.2", "takes the keys rho .*, got start, end"),
         ("annealed:0.1->0.5", "end=0.5 is above start=0.1"),
         (
@@ -94,13 +94,13 @@ def test_values() -> None:
         ("fraction:1.1", "rho of a fraction target_entropy must be between 0 and 1, got 1.1"),
         ("fraction:0", "must be greater than 0"),
         ("fraction:half", "must be a number, got the string 'half'"),
-        ("auto:0.5", "'auto' is no kind and takes no number"),
+        ("auto:0.5", "'auto' is not a kind and takes no number"),
         ("FRACTION:0.5", "did you mean 'fraction'"),
-        ({"kind": "auto"}, "is no kind"),
+        ({"kind": "auto"}, "is not a kind"),
         ({"kind": None}, "None is not known: Give"),
         ({"kind": "annealed", "start": 0.9, "end": 0.1, "factor": 3}, "factor of target_entropy AnnealedTarget"),
         ({"kind": "on_plateau", "start": 0.9, "end": 0.1, "patience": 1.5}, "patience .* must be an integer, got 1.5"),
-        pytest.param(10**400, "no float can hold", id="large"),
+        pytest.param(10**400, "too large for a float", id="large"),
         ([], "an empty list"),
         (["fraction:2"], "between 0 and 1"),
         ("nan", "must be finite"),
@@ -338,7 +338,7 @@ def test_a_target_set_on_the_model_takes_effect_as_on_sac() -> None:
 
 
 def test_the_class_of_a_target_is_no_target() -> None:
-    with pytest.raises(TypeError, match="got the class PerDimTarget: call it"):
+    with pytest.raises(TypeError, match="got the class PerDimTarget: call it to create one"):
         parse_entropy_target(PerDimTarget, default=0.1)
 
 

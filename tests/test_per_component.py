@@ -190,7 +190,9 @@ def test_components_that_a_target_does_not_count() -> None:
         def __repr__(self) -> str:
             return "Short()"
 
-    with pytest.raises(ValueError, match=r"target_entropy Short\(\) must be one for each of 2 components, got 1"):
+    with pytest.raises(
+        ValueError, match=r"target_entropy Short\(\) must return one value for each of 2 components, got 1"
+    ):
         make(target_entropy=Short()).learn(30)
 
 
@@ -207,7 +209,7 @@ def test_coefficients_are_kept_where_their_number_changes(tmp_path: Path) -> Non
 
 def test_a_files_lists_do_not_go_with_one_coefficient(tmp_path: Path) -> None:
     make(target_entropy=[0.2, 0.2], ent_coef_bounds=[(0.01, 1), (0.01, 1)]).save(tmp_path / "model")
-    with pytest.raises(ValueError, match="give target_entropy and ent_coef_bounds too"):
+    with pytest.raises(ValueError, match="also pass target_entropy and ent_coef_bounds for a single coefficient"):
         SoftAC.load(tmp_path / "model", per_component=False)
     changes = {"per_component": False, "target_entropy": "auto", "ent_coef_bounds": None}
     assert SoftAC.load(tmp_path / "model", **changes).log_ent_coef.shape == (1,)
@@ -240,7 +242,7 @@ def test_a_component_without_a_choice_aims_at_nothing() -> None:
             "0.7 nats cannot be reached: policies on component 1 of the action",
         ),
         ({"target_entropy": ["fraction:0.5", "linear:0.2->1.2"]}, "cannot be reached"),
-        ({"target_entropy": ["fraction:0.5", "sigma:0.1"]}, "that of a Gaussian"),
+        ({"target_entropy": ["fraction:0.5", "sigma:0.1"]}, "the entropy of a Gaussian"),
     ],
 )
 def test_lists_that_do_not_fit(options: dict[str, Any], match: str) -> None:
@@ -249,7 +251,7 @@ def test_lists_that_do_not_fit(options: dict[str, Any], match: str) -> None:
 
 
 def test_lists_of_lists() -> None:
-    with pytest.raises(TypeError, match="must be a target of one kind"):
+    with pytest.raises(TypeError, match="must be a single EntropyTarget"):
         make(target_entropy=[["fraction:0.5"], 0.2])
 
 
@@ -271,8 +273,12 @@ def test_bounds_for_each_and_for_all() -> None:
 @pytest.mark.parametrize(
     ("actions", "options", "match"),
     [
-        ("box", {"policy_kwargs": SMALL}, "needs a policy of several components"),
-        ("discrete", {"policy_kwargs": SMALL}, "needs a policy of several components"),
+        ("box", {"policy_kwargs": SMALL}, "a coefficient for each component of the policy, so it needs MultiDiscrete"),
+        (
+            "discrete",
+            {"policy_kwargs": SMALL},
+            "a coefficient for each component of the policy, so it needs MultiDiscrete",
+        ),
         ("multidiscrete", {"policy_kwargs": SMALL | {"critic": "joint"}}, "policy_kwargs={'critic': 'local'}"),
         ("multidiscrete", {"ent_coef": 0.1}, "needs learned coefficients"),
         ("multidiscrete", {"ent_coef_bounds": [(0.1, 1)]}, "1 pairs for 2 coefficient"),
@@ -280,7 +286,7 @@ def test_bounds_for_each_and_for_all() -> None:
         (
             "multidiscrete",
             {"n_steps": 3, "replay_buffer_kwargs": {"soft_n_steps": True}, "entropy_in_critic": 1.0},
-            "leave one of them out",
+            "leave one of these arguments out",
         ),
     ],
 )

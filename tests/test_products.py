@@ -21,7 +21,9 @@ class TestPrecision:
             model.train(1, 16)
             assert current_matmul_precision() is None
             model.precision = "high"
-            with pytest.raises(ValueError, match=r"precision=.high. cannot be set.*choose one of the two"):
+            with pytest.raises(
+                ValueError, match=r"precision=.high. cannot be set.*set either precision or these settings"
+            ):
                 model.train(1, 16)
             assert th.backends.mkldnn.matmul.fp32_precision == "bf16"
         finally:

@@ -258,7 +258,7 @@ def test_random_actions_are_none_of_the_policys_own(tmp_path: Path) -> None:
         ("discrete", -0.1, ValueError, ">= 0"),
         ("discrete", "half", ValueError, "must be a number"),
         ("discrete", None, TypeError, "must be a number"),
-        ("box", 0.1, ValueError, "or give action_noise"),
+        ("box", 0.1, ValueError, "or use action_noise"),
     ],
 )
 def test_bad_shares(actions: str, value: Any, error: type[Exception], match: str) -> None:

@@ -59,7 +59,7 @@ def test_a_tune_that_is_out_of_time_goes_on_later(tmp_path: Path) -> None:
     slow = ["tune", *OPTIONS, "--env-kwargs", "seconds:0.05", "--trials", "50"]
     done = call(tmp_path, *slow, "--timeout", "12s")
     assert done.returncode == 0, done.stderr
-    assert "Stopped (deadline). The same command goes on." in done.stdout
+    assert "Stopped (deadline). Run the same command again to continue." in done.stdout
     book = book_of(opened(tmp_path))
     assert len(book.finished) < 50
     assert not book.running
@@ -205,7 +205,7 @@ def test_reap_leaves_a_running_trial_alone_unless_it_is_named(study: optuna.Stud
     assert main(["reap"]) == 0  # nothing is known of its process
     assert "Enqueued again: none" in capsys.readouterr().out
     assert main(["reap", "--trial", "0"]) == 2
-    assert "Trial 0 does not run. Running: 3" in capsys.readouterr().err
+    assert "Trial 0 is not running. Running: 3" in capsys.readouterr().err
     assert main(["reap", "--trial", "3"]) == 0
     (waiting,) = book_of(study).waiting
     assert waiting.system_attrs["fixed_params"] == trial.params
@@ -217,7 +217,7 @@ def test_repair_takes_broken_lines_out_and_loses_no_trial(study: optuna.Study, t
     with Path(journal(tmp_path)).open("ab") as file:
         file.write(b'{"op_\n{"op')
     assert main(["repair"]) == 0
-    assert "Took the broken lines out" in capsys.readouterr().out
+    assert "Removed the broken lines" in capsys.readouterr().out
     assert len(book_of(opened(tmp_path)).complete) == 3
 
 
@@ -318,10 +318,10 @@ def test_sb3s_algorithm_has_the_zoos_parameters(env_id: str, name: str, tmp_path
         (["tune", *OPTIONS, "--storage", "mysql+nothing://a@127.0.0.1:1/b"], "mysql"),
         (["tune", *OPTIONS, "--storage", "space.yml/journal.log"], "space.yml"),
         (["tune", *OPTIONS, "-params", "learning_starts=5"], "must be key:value"),
-        (["tune", "--study", "../x", "--env", "CartPole-v1"], "must be a name that can be a folder's"),
-        (["tune"], "Say which study by --study"),
+        (["tune", "--study", "../x", "--env", "CartPole-v1"], "must be a non-empty name without '/'"),
+        (["tune"], "Choose a study with --study"),
         (["worker", "--study", "nothing"], "There is no journal"),
-        (["status"], "Say which study by --study"),
+        (["status"], "Choose a study with --study"),
         (["best", "--study", "nothing"], "There is no journal"),
         (["validate", "--study", "nothing", "--top", "0"], "--top must be between 1 and"),
         (["repair", "--storage", "sqlite:///x.db", "--study", "x"], "repair is for journal files"),
@@ -349,9 +349,13 @@ def test_a_study_with_other_settings_is_refused(study: optuna.Study, capsys: Any
 def test_what_needs_a_complete_trial_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     new_study(tmp_path)
-    for arguments in (["best"], ["best", "--trial", "7"], ["validate"]):
+    for arguments, message in (
+        (["best"], "No trial is complete yet"),
+        (["best", "--trial", "7"], "Trial 7 is no complete trial"),
+        (["validate"], "complete yet"),
+    ):
         assert main(arguments) == 2
-        assert "complete yet" in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["status"]) == 0
     assert "No trial is complete yet" in capsys.readouterr().out
 

@@ -36,7 +36,7 @@ def test_an_environment_without_an_entry_has_the_default(tmp_path: Path) -> None
     ("text", "message"),
     [
         (None, "There is no configuration file .*; pass another --conf-file"),
-        ("A: {", "is no YAML"),
+        ("A: {", "is not valid YAML"),
         ("", "must map environments to their entries, got None"),
         ("[1]", r"must map environments to their entries, got \[1\]"),
         ("B-v0: {tau: 0.1}", "has neither an entry for A-v0 nor a default"),
@@ -87,7 +87,9 @@ def test_an_entry_becomes_arguments_of_the_algorithm() -> None:
 
 @pytest.mark.parametrize("text", ["dict(net_arch=[64", "dict(net_arch=unknown)", "nn.Nothing", "1 / 0", ""])
 def test_expressions_that_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=f"policy_kwargs is no Python expression: {re.escape(repr(text))}"):
+    with pytest.raises(
+        ValueError, match=f"policy_kwargs cannot be evaluated as a Python expression: {re.escape(repr(text))}"
+    ):
         arguments_of({"policy_kwargs": text})
 
 

@@ -567,7 +567,7 @@ def test_unknown_environments_are_refused_with_the_nearest(env_id: str, message:
         ({"vec_env_wrapper": "VecCheckNan"}, "Cannot find the vec_env_wrapper 'VecCheckNan'"),
         ({"env_wrapper": {f"{__name__}.Padded": {"ones": 1}}}, "Cannot make 'Watched-v0'"),
         ({"monitor_kwargs": {"color": "red"}}, "Cannot make 'Watched-v0'"),
-        ({"normalize": "dict(norm_obs="}, "normalize is no Python expression"),
+        ({"normalize": "dict(norm_obs="}, "normalize cannot be evaluated as a Python expression"),
     ],
     ids=str,
 )

@@ -97,7 +97,7 @@ def test_one_tune_owns_a_journal(tmp_path: Path) -> None:
     path = tmp_path / "journal.log"
     first, second = Owner(path), Owner(path)
     first.take("one")
-    with pytest.raises(ValueError, match=f"process {os.getpid()} runs study 'one'.*softac-tune worker"):
+    with pytest.raises(ValueError, match=f"process {os.getpid()} runs study 'one' or repairs it.*softac-tune worker"):
         second.take("two")
     first.release()
     second.take("two")
@@ -125,7 +125,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
     ("storage", "message"),
     [
         ("postgresql+psycopg2://nobody:secret@127.0.0.1:1/none", r"Cannot reach postgresql\+psycopg2://nobody:\*\*\*@"),
-        ("nonsense://", "Can't load plugin|no database URL"),
+        ("nonsense://", "Can't load plugin|not a database URL"),
         ("folder/that/is/missing/journal.log", "There is no journal"),
     ],
 )
@@ -229,7 +229,7 @@ def test_the_second_signal_aborts_at_once(tmp_path: Path) -> None:
         time.sleep(0.001)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert "The same command goes on" in output
+    assert "Run the same command again to continue" in output
 
 
 def test_a_second_tune_is_refused_and_a_worker_joins(tmp_path: Path) -> None:

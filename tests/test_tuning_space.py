@@ -101,7 +101,7 @@ def test_a_parameter_is_a_dict(item: Any) -> None:
         ({"low": 0.0, "high": 1.0, "step": -0.1}, "step must be positive, got -0.1"),
         ({"low": 0.0, "high": 1.0, "log": True}, "low must be positive where log is true, got 0.0"),
         ({"low": -1, "high": 1, "log": True}, "low must be positive where log is true, got -1"),
-        ({"low": 1, "high": 9, "log": True, "step": 1}, "log and step do not go together"),
+        ({"low": 1, "high": 9, "log": True, "step": 1}, "log and step cannot be combined"),
         ({"low": 0.1, "high": 1, "log": "yes"}, "log must be true or false, got 'yes'"),
         ({"low": 0.1, "high": 1, "log": 1}, "log must be true or false, got 1"),
         ({"choices": [1, 2], "low": 0.1}, "has choices and bounds; leave one of them out"),
@@ -110,8 +110,8 @@ def test_a_parameter_is_a_dict(item: Any) -> None:
         ({"choices": {}}, "choices must be at least two"),
         ({"choices": "ab"}, "choices must be at least two"),
         ({"choices": 3}, "choices must be at least two"),
-        ({"choices": [[64, 64], [128]]}, "must be plain values; give others names, as in a dict"),
-        ({"choices": [1, None]}, "must be plain values; give others names, as in a dict"),
+        ({"choices": [[64, 64], [128]]}, "must be plain values; write others as a mapping from names to values"),
+        ({"choices": [1, None]}, "must be plain values; write others as a mapping from names to values"),
         (
             {"low": 0.1, "high": 1, "format": "auto"},
             "format must contain {} once, or be 'like learning_rate', got 'aut",
@@ -205,7 +205,7 @@ def test_files_are_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "space.yml"
     path.write_text("tau: {low: 1e-3, high: 1e-1, log: true}")
     assert parse_space(load_space(str(path)), str(path)).parameters[0].low == 1e-3  # a string, for YAML
-    for text, message in (("tau: {low", "is no YAML"), ("[1, 2]", r"must map parameter names .*, got \[1, 2\]")):
+    for text, message in (("tau: {low", "is not valid YAML"), ("[1, 2]", r"must map parameter names .*, got \[1, 2\]")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             load_space(str(path))

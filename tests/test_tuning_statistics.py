@@ -287,23 +287,26 @@ def test_what_is_said_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_only_study_there_is_need_not_be_said() -> None:
-    with pytest.raises(ValueError, match=r"Say which study by --study NAME$"):
+    with pytest.raises(ValueError, match=r"Choose a study with --study NAME$"):
         place()
     for name in ("b", "a"):
         (Path(FOLDER) / name).mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"Say which study by --study NAME$"):  # folders of nothing
+    with pytest.raises(ValueError, match=r"Choose a study with --study NAME$"):  # folders of nothing
         place()
     (Path(FOLDER) / "b" / "journal.log").touch()
     assert place().study == "b"
     (Path(FOLDER) / "a" / "journal.log").touch()
-    with pytest.raises(ValueError, match="Say which study by --study NAME; there are: a, b"):
+    with pytest.raises(ValueError, match="Choose a study with --study NAME; existing studies: a, b"):
         place()
     assert place("--study", "c").study == "c"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/a", "..", ".hidden", "../a"])
 def test_names_that_are_no_folders_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"study must be a name that can be a folder's, got {re.escape(repr(name))}"):
+    with pytest.raises(
+        ValueError,
+        match=f"study must be a non-empty name without '/' that does not start with '\\.', got {re.escape(repr(name))}",
+    ):
         place("--study", name)
 
 

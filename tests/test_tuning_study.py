@@ -377,7 +377,7 @@ def test_a_study_of_something_else_is_refused(tmp_path: Path) -> None:
     optuna.create_study(storage=storage, study_name=NAME).enqueue_trial({"x": 1})
     with pytest.raises(ValueError, match="has no settings of softac-tune"):
         create_or_resume(storage, NAME, settings())
-    with pytest.raises(ValueError, match=r"no study 'other' in this storage\. There are: toy"):
+    with pytest.raises(ValueError, match=r"no study 'other' in this storage\. Existing studies: toy"):
         load_study(storage, "other")
 
 

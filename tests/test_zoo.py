@@ -134,9 +134,11 @@ def test_help_of_a_command(
 
 
 def test_unknown_environment_suggests_one() -> None:
-    with pytest.raises(SystemExit, match=r"^gymnasium knows no environment 'CartPoel-v1': did you mean CartPole-v1\?$"):
+    with pytest.raises(
+        SystemExit, match=r"^gymnasium does not know the environment 'CartPoel-v1': did you mean CartPole-v1\?$"
+    ):
         zoo.main(["train", "--env", "CartPoel-v1"])
-    with pytest.raises(SystemExit, match=r"by --gym-packages$"):
+    with pytest.raises(SystemExit, match=r"with --gym-packages$"):
         zoo.main(["enjoy", "--env", "Zzz-v0"])
     with pytest.raises(SystemExit, match=r"^--gym-packages nosuch cannot be imported: No module named 'nosuch'$"):
         zoo.main(["train", "--env", "Zzz-v0", "--gym-packages", "nosuch"])

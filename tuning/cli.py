@@ -27,11 +27,11 @@ COMMANDS = {
     "tune": Command("create or resume a study", tune.add_options, tune.run),
     "worker": Command("add a process to a study", commands.add_worker_options, commands.run_worker),
     "status": Command("show the progress of a study", add_place_options, commands.run_status),
-    "best": Command("the best trials as zoo entries", commands.add_best_options, commands.run_best),
-    "validate": Command("measure the best on new seeds, beside the baseline", validate.add_options, validate.run),
-    "plot": Command("plots as PNG and HTML", plots.add_options, plots.run),
-    "export": Command("all trials as CSV", commands.add_export_options, commands.run_export),
-    "reap": Command("repeat trials whose process is gone", commands.add_reap_options, commands.run_reap),
+    "best": Command("print or write the best trials as zoo entries", commands.add_best_options, commands.run_best),
+    "validate": Command("compare the best trials with the baseline on new seeds", validate.add_options, validate.run),
+    "plot": Command("write plots as PNG and HTML", plots.add_options, plots.run),
+    "export": Command("write all trials as CSV", commands.add_export_options, commands.run_export),
+    "reap": Command("repeat trials whose process has ended", commands.add_reap_options, commands.run_reap),
     "repair": Command("remove broken lines from a journal", add_place_options, commands.run_repair),
     "dashboard": Command("run optuna-dashboard", add_place_options, commands.run_dashboard),
 }
@@ -67,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"softac-tune {options.command}: {error}", file=sys.stderr)
             return 2
         print(
-            f"softac-tune {options.command}: no space left on the disk ({error.filename or 'storage'}). Nothing that "
-            "was finished is lost; make room, and the same command goes on",
+            f"softac-tune {options.command}: no space left on the disk ({error.filename or 'storage'}). What is "
+            "finished is kept: free some space, and run the same command again to continue",
             file=sys.stderr,
         )
         return 2

@@ -120,19 +120,19 @@ def run_best(options: argparse.Namespace) -> int:
     if options.trial is not None:
         trials = [trial for trial in book.complete if trial.number == options.trial]
     if not trials:
-        which = "No trial" if options.trial is None else f"Trial {options.trial} is not there, or not"
-        raise ValueError(f"{which} complete yet; see `softac-tune status`")
+        found = "No trial is complete yet" if options.trial is None else f"Trial {options.trial} is no complete trial"
+        raise ValueError(f"{found}; see `softac-tune status` and `softac-tune export`")
     texts = [entry_text(settings, book, trial, study.study_name) for trial in trials]
     if options.output is None:
         print("\n".join(texts), end="")
         return 0
     path = Path(options.output)
     if len(texts) > 1:
-        raise ValueError("-o writes one entry; leave --top out, or choose one by --trial")
+        raise ValueError("-o writes one entry: leave --top out, or choose a trial with --trial")
     if not path.parent.is_dir():
         raise ValueError(f"There is no folder {path.parent}")
     if path.exists() and not options.force:
-        raise ValueError(f"{path} exists; choose another file, or replace it by --force")
+        raise ValueError(f"{path} exists: choose another file, or replace it with --force")
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(texts[0])
     temporary.replace(path)
@@ -205,7 +205,7 @@ def add_reap_options(parser: argparse.ArgumentParser) -> None:
     """
     add_place_options(parser)
     parser.add_argument(
-        "--trial", type=int, nargs="+", help="also these running trials, whatever is known of their process"
+        "--trial", type=int, nargs="+", help="also repeat these running trials, even if their process may be alive"
     )
 
 
@@ -222,7 +222,9 @@ def run_reap(options: argparse.Namespace) -> int:
     found = []
     for number in options.trial or ():
         if number not in running:
-            raise ValueError(f"Trial {number} does not run. Running: {', '.join(map(str, sorted(running))) or 'none'}")
+            raise ValueError(
+                f"Trial {number} is not running. Running: {', '.join(map(str, sorted(running))) or 'none'}"
+            )
         if fail(study, number):
             requeue(study, number)
             found.append(number)
@@ -241,7 +243,7 @@ def run_repair(options: argparse.Namespace) -> int:
     """
     place = place_of(options)
     if is_url(place.storage):
-        raise ValueError("repair is for journal files; databases repair themselves")
+        raise ValueError("repair is for journal files only: databases do not need it")
     path = Path(place.storage)
     if not path.exists():
         raise ValueError(f"There is no journal {str(path)!r}")
@@ -251,7 +253,7 @@ def run_repair(options: argparse.Namespace) -> int:
         copy = repair_journal(path)
     finally:
         owner.release()
-    print("Nothing is broken." if copy is None else f"Took the broken lines out; the file as it was is {copy}")
+    print("Nothing is broken." if copy is None else f"Removed the broken lines; the original file is kept as {copy}")
     return 0
 
 

@@ -38,18 +38,18 @@ def dry_run(asked: Asked, place: Place, trials: int, options: argparse.Namespace
     smoke_test(settings)
     protocol, space = settings.protocol, settings.parsed_space()
     per_trial = protocol.steps * len(settings.seeds)
-    print(f"Study {place.study} in {shown(place.storage)}{'' if stored is None else ', which exists'}")
+    print(f"Study {place.study} in {shown(place.storage)}{'' if stored is None else ' (an existing study)'}")
     print("Space:\n  " + "\n  ".join(map(str, space.parameters)))
     as_is = space.params_of(settings.base()) is None
-    print("First trial: the zoo entry" + (", which lies outside of the space" if as_is else ""))
+    print("First trial: the zoo entry" + (", which lies outside of the search space" if as_is else ""))
     print(
-        f"A trial: {len(settings.seeds)} seeds of {protocol.steps} steps, with {protocol.evaluations} evaluations of "
-        f"{protocol.episodes} episodes each, metric {protocol.metric}"
+        f"Each trial: {len(settings.seeds)} seed(s) of {protocol.steps} steps, with {protocol.evaluations} evaluations "
+        f"of {protocol.episodes} episodes each, metric {protocol.metric}"
     )
-    print(f"In all: {trials} trials, {trials * per_trial} steps, unless some are pruned ({settings.pruner})")
+    print(f"Total: {trials} trials, {trials * per_trial} steps if none is pruned (pruner: {settings.pruner})")
     th.set_num_threads(options.threads)
     seconds = seconds_per_step(settings, options.device) * per_trial * trials / options.jobs
-    print(f"Estimated time with {options.jobs} jobs: {readable(seconds)}, without evaluations and pruning")
+    print(f"Estimated time with {options.jobs} jobs: {readable(seconds)}, not counting evaluations and pruning")
     return 0
 
 

@@ -45,7 +45,7 @@ def load_entry(config: Path, env_id: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(config.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{config} is no YAML: {error}") from error
+        raise ValueError(f"{config} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{config} must map environments to their entries, got {content!r}")
     fallback = content.get("atari") if is_atari(env_id) else None
@@ -110,7 +110,7 @@ def evaluated(key: str, text: str) -> Any:
     try:
         return eval(text, {"nn": torch.nn, "th": torch, "torch": torch, "HerReplayBuffer": HerReplayBuffer})
     except Exception as error:
-        raise ValueError(f"{key} is no Python expression: {text!r} ({error})") from error
+        raise ValueError(f"{key} cannot be evaluated as a Python expression: {text!r} ({error})") from error
 
 
 def write_entry(entry: Mapping[str, Any], env_id: str, comment: str = "") -> str:
@@ -143,7 +143,7 @@ def _python(value: Any) -> str:
             return f"nn.{name}"
         if value.__module__.startswith("torch."):
             return f"th.{value.__module__.removeprefix('torch.')}.{value.__qualname__}"
-        raise ValueError(f"{value} cannot be written into a zoo entry, which knows names of torch only")
+        raise ValueError(f"{value} cannot be written to a zoo entry, where only classes of torch can be named")
     return repr(value)
 
 

@@ -122,7 +122,7 @@ def evaluate(
         return SoftAC(**arguments, env=venv, seed=seed, device=device)
 
     if not seeds:
-        raise ValueError("seeds must be at least one")
+        raise ValueError("seeds must contain at least one seed")
     env = env.with_discount(params.get("gamma"))
     start = time.perf_counter()
     curves = []
@@ -165,7 +165,7 @@ def train(
         sync_envs_normalization(training, evaluation)
         mean = _mean_return(model, evaluation, episodes, protocol.deterministic, poll)
         if not math.isfinite(mean):
-            raise ValueError(f"the mean return after {model.num_timesteps} steps is {mean}")
+            raise ValueError(f"the mean return after {model.num_timesteps} steps is {mean}, but must be finite")
         curve.append((model.num_timesteps, mean))
         if report is not None:
             report(*curve[-1])

@@ -144,11 +144,12 @@ class Owner:
             if self._note.exists():
                 other = json.loads(self._note.read_text() or "{}")
             raise ValueError(
-                f"{self._path} is in use: process {other.get('pid', '?')} runs study {other.get('study', '?')!r} "
-                "there. Wait for it, add a process by `softac-tune worker`, or choose another --study or --storage"
+                f"{self._path} is in use: process {other.get('pid', '?')} runs study "
+                f"{other.get('study', '?')!r} or repairs it. Wait until it ends, add a process to a running study with "
+                "`softac-tune worker`, or choose another --study or --storage"
             ) from None
         except OSError as error:
-            raise ValueError(f"Cannot keep a journal at {self._path}: {error}") from error
+            raise ValueError(f"Cannot create or lock a journal at {self._path}: {error}") from error
         self._note.write_text(json.dumps(identity() | {"study": study_name}))
 
     def release(self) -> None:

@@ -32,7 +32,7 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
 
     :param parser: gets ``--study``, ``--storage`` and ``--log-folder``
     """
-    parser.add_argument("--study", metavar="NAME", help="name of the study; default: softac-ENV, after the environment")
+    parser.add_argument("--study", metavar="NAME", help="name of the study; default: softac-ENV, or the only study")
     parser.add_argument(
         "--storage",
         metavar="PATH|URL",
@@ -59,11 +59,11 @@ def place_of(options: argparse.Namespace) -> Place:
     if name is None:
         found = sorted(path.parent.name for path in folder.glob("*/journal.log"))
         if len(found) != 1:
-            there = f"; there are: {', '.join(found)}" if found else ""
-            raise ValueError(f"Say which study by --study NAME{there}")
+            there = f"; existing studies: {', '.join(found)}" if found else ""
+            raise ValueError(f"Choose a study with --study NAME{there}")
         name = found[0]
     if not name or "/" in name or name.startswith("."):
-        raise ValueError(f"study must be a name that can be a folder's, got {name!r}")
+        raise ValueError(f"study must be a non-empty name without '/' that does not start with '.', got {name!r}")
     storage = options.storage or os.environ.get(STORAGE_VARIABLE) or str(folder / name / "journal.log")
     return Place(name, storage, folder / name)
 

@@ -38,7 +38,10 @@ def best_lines(study: optuna.Study) -> list[str]:
     lines = [f"Best:     {trial_line(best[0])}"]
     if book.baseline is not None:
         lines.append(f"Baseline: {trial_line(book.baseline)}")
-    lines.append("Of the scores tried the best is too high by chance; `softac-tune validate` measures it on new seeds.")
+    if len(book.complete) > 1:
+        lines.append(
+            "The best of several scores is too high by chance; `softac-tune validate` measures the best on new seeds."
+        )
     return lines
 
 
@@ -48,7 +51,7 @@ def status_lines(study: optuna.Study) -> list[str]:
     lines = [f"Study {study.study_name}: {summary(book)}"]
     done_again = [trial for trial in book.void if trial.state.is_finished()]
     if done_again:
-        lines.append(f"Not counted: {len(done_again)} that were interrupted or lost, and done again, or were surplus")
+        lines.append(f"Not counted: {len(done_again)} that were interrupted or lost and then repeated, or were surplus")
     lines += best_lines(study)
     times = [float(trial.user_attrs[SECONDS]) for trial in book.complete if SECONDS in trial.user_attrs]
     if times:
@@ -59,7 +62,7 @@ def status_lines(study: optuna.Study) -> list[str]:
         where = "?" if process is None else f"process {process['pid']} on {process['host']}"
         age = "?" if trial.datetime_start is None else f"{(now - trial.datetime_start).total_seconds():.0f} s"
         gone = (
-            ": that process is gone; `softac-tune reap`, or the next `tune`, has it done again"
+            ": that process is gone; `softac-tune reap`, or the next `tune`, repeats the trial"
             if is_gone(process)
             else ""
         )

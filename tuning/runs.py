@@ -108,7 +108,7 @@ class Runs:
         except KeyboardInterrupt:
             for process in multiprocessing.active_children():
                 process.terminate()
-            print("\nInterrupted. What is done is kept; the same command goes on.")
+            print("\nInterrupted. Finished runs are kept; run the same command again to continue.")
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -62,7 +62,7 @@ class Settings:
         if self.pruner not in PRUNERS:
             raise ValueError(f"pruner must be one of {', '.join(PRUNERS)}, got {self.pruner!r}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds must be different numbers, at least one, got {self.seeds}")
+            raise ValueError(f"seeds must be one or more different numbers, got {self.seeds}")
         if self.pruner == "wilcoxon" and len(self.seeds) < WILCOXON_SEEDS:
             raise ValueError(
                 f"pruner 'wilcoxon' compares the scores of seeds and needs at least {WILCOXON_SEEDS} of them, got "
@@ -119,8 +119,8 @@ def settings_of(study: optuna.Study) -> Settings:
     text = study.user_attrs.get(_SETTINGS)
     if text is None:
         raise ValueError(
-            f"Study {study.study_name!r} has no settings of softac-tune: it was made by something else, or `tune` was "
-            "killed while it made it. Choose another --study, or delete this one"
+            f"Study {study.study_name!r} has no settings of softac-tune: another program created it, or `tune` was "
+            "killed while creating it. Choose another --study, or delete this one"
         )
     return Settings.from_dict(json.loads(text))
 

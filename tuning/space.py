@@ -36,7 +36,7 @@ def load_space(name: str) -> dict[str, Any]:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{name} is no YAML: {error}") from error
+        raise ValueError(f"{name} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{name} must map parameter names to their properties, got {data!r}")
     return data
@@ -118,7 +118,7 @@ def _arguments(where: str, argument: Any, known: set[str]) -> tuple[str, ...]:
         raise ValueError(f"{where}: argument must be a name, a list of names, or null, got {argument!r}")
     for path in paths:
         if not isinstance(path, str):
-            raise ValueError(f"{where}: argument must be a name, a list of names, or null, got {path!r} in it")
+            raise ValueError(f"{where}: argument must be a name, a list of names, or null, got a list with {path!r}")
         if path.partition(".")[0] not in known:
             raise ValueError(f"{where}: SoftAC has no argument {path!r}{_nearest(path, known)}")
     return tuple(paths)
@@ -133,7 +133,9 @@ def _choices(where: str, item: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{where}: choices must be at least two, as a list or as names with values; got {choices!r}")
     names = tuple(choices)
     if any(not isinstance(each, str | int | float | bool) for each in names):
-        raise ValueError(f"{where}: choices in a list must be plain values; give others names, as in a dict")
+        raise ValueError(
+            f"{where}: choices in a list must be plain values; write others as a mapping from names to values"
+        )
     values = tuple(choices.values()) if isinstance(choices, dict) else names
     return {"choices": names, "values": values}
 
@@ -151,7 +153,7 @@ def _bounds(where: str, item: Mapping[str, Any]) -> dict[str, Any]:
     if log and low <= 0:
         raise ValueError(f"{where}: low must be positive where log is true, got {low}")
     if log and step is not None:
-        raise ValueError(f"{where}: log and step do not go together")
+        raise ValueError(f"{where}: log and step cannot be combined")
     if step is not None and step <= 0:
         raise ValueError(f"{where}: step must be positive, got {step}")
     integers = step is not None and isinstance(low, int) and isinstance(high, int)

@@ -46,22 +46,24 @@ def open_storage(storage: str, create: bool = False, heartbeat: int = HEARTBEAT_
     if not path.exists():
         if not create:
             near = sorted(str(each) for each in path.parent.parent.glob("*/journal.log"))[:5]
-            raise ValueError(f"There is no journal {storage!r}." + (f" There are: {', '.join(near)}" if near else ""))
+            raise ValueError(
+                f"There is no journal {storage!r}." + (f" Existing journals: {', '.join(near)}" if near else "")
+            )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"Cannot make {path.parent}: {error}") from error
+            raise ValueError(f"Cannot create the folder {path.parent}: {error}") from error
     try:
         if path.exists() and create:
             copy = repair_journal(path)
             if copy is not None:
-                print(f"{path} had broken lines, which are taken out; the file as it was is {copy}")
+                print(f"{path} had broken lines, which were removed; the original file is kept as {copy}")
         return JournalStorage(open_backend(path))
     # what Optuna may raise when it reads a file that is not a journal
     except (OSError, ValueError, KeyError, AttributeError, AssertionError) as error:
         raise ValueError(
             f"Cannot open the journal {storage!r}: {error}. If it is a journal with broken lines, `softac-tune repair` "
-            "takes them out"
+            "removes them"
         ) from error
 
 
@@ -72,7 +74,7 @@ def _open_database(url: str, create: bool, heartbeat: int) -> RDBStorage:
     try:
         dialect = make_url(url).get_backend_name()
     except (ArgumentError, ValueError) as error:  # a ValueError for an invalid port
-        raise ValueError(f"{url!r} is no database URL such as postgresql+psycopg2://user@host/database") from error
+        raise ValueError(f"{url!r} is not a database URL such as postgresql+psycopg2://user@host/database") from error
     options: dict[str, Any] = {}
     if dialect == "sqlite" and not create:
         file = make_url(url).database
@@ -92,7 +94,7 @@ def _open_database(url: str, create: bool, heartbeat: int) -> RDBStorage:
             )
         except ImportError as error:
             raise ValueError(
-                f"{error}. The driver in {shown(url)} is a package of its own: pip install psycopg2-binary"
+                f"{error}. The driver in {shown(url)} is a separate package (PostgreSQL: pip install psycopg2-binary)"
             ) from error
         except (SQLAlchemyError, OSError) as error:
             raise ValueError(f"Cannot reach {shown(url)}: {str(error).splitlines()[0]}") from error

@@ -63,13 +63,15 @@ def settings_from(asked: Asked, stored: Settings | None) -> Settings:
 def _new_settings(asked: Asked) -> Settings:
     """:return: settings, with defaults for what was left out"""
     if asked.env is None:
-        raise ValueError("A new study needs an environment: --env CartPole-v1")
+        raise ValueError("A new study needs an environment, such as --env CartPole-v1")
     entry = _entry(asked.env, asked)
     env = EnvironmentSpec.of_entry(asked.env, entry, asked.env_kwargs or {})
     numbers = _given(asked, _OF_PROTOCOL)
     if "steps" not in numbers:
         if "n_timesteps" not in entry:
-            raise ValueError(f"The entry for {asked.env} has no n_timesteps; say how long a run is: --steps 20000")
+            raise ValueError(
+                f"The entry for {asked.env} has no n_timesteps: set the length of a run, such as --steps 20000"
+            )
         numbers["steps"] = int(float(entry["n_timesteps"]))
     protocol = Protocol(**numbers, deterministic=not is_stochastic(asked.env))
     source = asked.space or _built_in_space(env)
@@ -171,7 +173,7 @@ def refuse_differences(stored: Settings, settings: Settings, name: str) -> None:
     if differences:
         raise ValueError(
             f"Study {name!r} exists with other settings:\n  " + "\n  ".join(differences) + "\n"
-            "Leave them out to go on with it, or choose another --study"
+            "Leave these options out to resume it, or choose another --study"
         )
 
 

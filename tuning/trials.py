@@ -178,7 +178,7 @@ def why_failed(trial: FrozenTrial) -> str:
     """:return: the reason for a failure, in one line"""
     failure = trial.user_attrs.get(FAILURE)
     if failure is None:
-        return f"its process was killed, and that of its {MAX_RETRIES} retries too"
+        return f"its process was killed, and so were those of its {MAX_RETRIES} retries"
     return f"{failure['type']}: {failure['message']}"
 
 

@@ -44,10 +44,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_limit_options(parser)
     parser.add_argument("--env", metavar="ID", help="environment, such as CartPole-v1 or module:id")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes; default: 1")
-    parser.add_argument("--gpus", metavar="0,1", help="CUDA devices that the processes are given in turn")
+    parser.add_argument("--gpus", metavar="0,1", help="CUDA devices, assigned to the processes in turn")
     parser.add_argument("--timeout", metavar="30m", help="stop after this time; the same command resumes the study")
     parser.add_argument("--dry-run", action="store_true", help="print search space, steps and estimated time, and exit")
-    study = parser.add_argument_group("the study", "recorded in it, and kept where later calls leave them out")
+    study = parser.add_argument_group(
+        "the study", "recorded in the study; options that a later call leaves out keep their recorded values"
+    )
     study.add_argument("--seeds", type=int, help="training runs of each trial, each with its own seed; default: 1")
     study.add_argument("--steps", type=int, help="environment steps of each run; default: n_timesteps of the zoo entry")
     study.add_argument("--evaluations", type=int, help="evaluations of each run; default: 10")
@@ -57,7 +59,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         choices=METRICS,
         help="score of a run; default: final, the mean of the last fifth of the evaluations",
     )
-    study.add_argument("--space", metavar="box|discrete|FILE", help="search space; default: by the action space")
+    study.add_argument(
+        "--space",
+        metavar="box|discrete|FILE",
+        help="search space; default: box or discrete, depending on the action space",
+    )
     study.add_argument(
         "--tune",
         nargs="+",
@@ -67,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     study.add_argument("--sampler", choices=SAMPLERS, help="default: tpe")
     study.add_argument("--sampler-seed", type=int, help="default: 0")
     study.add_argument("--pruner", choices=PRUNERS, help="default: median")
-    study.add_argument("--conf-file", metavar="FILE", help="zoo configurations; default: those of this package")
+    study.add_argument("--conf-file", metavar="FILE", help="file of zoo configurations; default: that of this package")
     study.add_argument("--env-kwargs", nargs="+", metavar="K:V", help="keyword arguments of the environment")
     study.add_argument("-params", "--hyperparams", nargs="+", metavar="K:V", help="changes to the zoo entry")
 
@@ -78,9 +84,7 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
 
     :param parser: parser of ``tune`` or ``worker``
     """
-    parser.add_argument(
-        "--trials", type=int, help="number of trials that the study shall have in all; default: as before, or 50"
-    )
+    parser.add_argument("--trials", type=int, help="total number of trials in the study; default: as before, or 50")
     parser.add_argument(
         "--max-failures", type=int, default=5, help="stop after this many failures in a row; default: 5"
     )
@@ -91,8 +95,8 @@ def add_limit_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=HEARTBEAT_SECONDS,
         metavar="SECONDS",
-        help="time between the heartbeats of a running trial, in a database; after three times as long without one, "
-        f"it counts as lost; default: {HEARTBEAT_SECONDS}",
+        help="time between the heartbeats of a running trial, in a database; a trial without one for three times as "
+        f"long counts as lost; default: {HEARTBEAT_SECONDS}",
     )
 
 
@@ -164,7 +168,7 @@ def _tell_what_was_lost(study: optuna.Study) -> None:
     """Requeue the trials whose process is gone, and say so."""
     found = sorted(reap(study) + requeue_lost(study))
     if found:
-        print(f"Trials {', '.join(map(str, found))} did not come to their end; they are done once more.")
+        print(f"Trials {', '.join(map(str, found))} did not finish, and will be repeated.")
 
 
 def _tell_of_other_versions(study: optuna.Study) -> None:
@@ -206,14 +210,14 @@ def _run(study: optuna.Study, place: Place, options: argparse.Namespace, deadlin
     book = book_of(study)
     print("\n".join(best_lines(study)))
     if aborted:
-        print("Aborted. The same command goes on; trials that were running are done once more.")
+        print("Aborted. Run the same command again to continue; trials that were running will be repeated.")
         return 130
     if len(book.finished) >= options.trials:
         return 0
     if crew.gave_up or crew.deaths >= _MAX_DEATHS:
-        print(f"Stopped after failures. What the workers printed last:\n{crew.last_words()}")
+        print(f"Stopped after failures. Last output of the workers:\n{crew.last_words()}")
         return 1
-    print(f"Stopped ({interrupts.reason or 'the workers have ended'}). The same command goes on.")
+    print(f"Stopped ({interrupts.reason or 'the workers have ended'}). Run the same command again to continue.")
     return 0
 
 
@@ -237,12 +241,14 @@ def _watch(study: optuna.Study, crew: Crew, interrupts: Interrupts, trials: int)
             if interrupts.signals > 1:
                 return True
             if stopping is not None and time.time() > stopping + _GRACE_SECONDS:
-                bar.write("A worker does not leave its trial; it is ended, and the trial is done again.")
+                bar.write("A worker did not leave its trial in time; it is killed, and the trial will be repeated.")
                 return False
             if stopping is None and (interrupts.reason is not None or crew.gave_up):
                 stopping = time.time()
                 if interrupts.signals:
-                    bar.write("Leaving the running trials, which will be done again. Once more to abort at once.")
+                    bar.write(
+                        "Stopping the running trials, which will be repeated later. Interrupt again to abort at once."
+                    )
                 crew.stop()
             interrupts.wait(_REFRESH_SECONDS)
 

@@ -34,17 +34,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_place_options(parser)
     parser.add_argument("--top", type=int, default=5, help="number of best trials to validate; default: 5")
     parser.add_argument(
-        "--validation-seeds", type=int, default=10, help="number of seeds to choose the winner by; default: 10"
+        "--validation-seeds", type=int, default=10, help="number of seeds to choose the winner on; default: 10"
     )
     parser.add_argument(
-        "--test-seeds", type=int, default=10, help="number of seeds to compare the winner with others on; default: 10"
+        "--test-seeds", type=int, default=10, help="number of new seeds to compare the winner on; default: 10"
     )
     parser.add_argument(
         "--episodes", type=int, default=50, help="episodes of the evaluation after training; default: 50"
     )
     parser.add_argument("--jobs", type=int, default=1, help="number of processes; default: 1")
     parser.add_argument("--device", default="auto", help="device to train on; default: auto")
-    parser.add_argument("--no-sb3", action="store_true", help="leave out SB3's algorithm")
+    parser.add_argument("--no-sb3", action="store_true", help="do not compare with SB3's algorithm")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -107,8 +107,8 @@ def run(options: argparse.Namespace) -> int:
     (place.folder / "validation.md").write_text(text)
     print(text)
     print(
-        f"In {place.folder}/validation.md and .json. As a zoo entry: softac-tune best --study {place.study} --trial "
-        f"{winner.name.split()[1]} -o best.yml"
+        f"Saved in {place.folder}/validation.md and .json. To write the winner as a zoo entry: softac-tune best "
+        f"--study {place.study} --trial {winner.name.split()[1]} -o best.yml"
     )
     return 0
 

@@ -43,7 +43,7 @@ def load_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         names = ", ".join(sorted(optuna.get_all_study_names(storage))) or "none"
-        raise ValueError(f"There is no study {name!r} in this storage. There are: {names}") from None
+        raise ValueError(f"There is no study {name!r} in this storage. Existing studies: {names}") from None
     study.pruner = make_pruner(settings_of(study))
     return study
 

@@ -135,7 +135,9 @@ class DeviceReplayBuffer(ReplayBuffer):
         self.gamma = None if gamma is None else arguments.number_between("gamma", gamma, low=0, high=1)
         self.soft_n_steps = arguments.boolean("soft_n_steps", soft_n_steps)
         if soft_n_steps and n_steps == 1:
-            raise ValueError("soft_n_steps=True needs n_steps > 1: there are no steps between without")
+            raise ValueError(
+                "soft_n_steps=True needs n_steps > 1: a one-step return has no intermediate entropies to add"
+            )
         self.frame_stack_axis = arguments.choice("frame_stack_axis", frame_stack_axis, AXES)
         self.prioritized = arguments.boolean("prioritized", prioritized)
         self.alpha = arguments.number_between("alpha", alpha, low=0, high=1)
@@ -217,7 +219,9 @@ class DeviceReplayBuffer(ReplayBuffer):
                 self._storage = Storage(self._layout, self._placed, pin=on_host_for_cuda)
             except MemoryError as error:
                 needed = memory.format_bytes(self.nbytes)
-                raise MemoryError(f"the replay buffer needs {needed}. {memory.SMALLER}: {error}") from error
+                raise MemoryError(
+                    f"the replay buffer needs {needed}, which cannot be allocated. {memory.SMALLER}: {error}"
+                ) from error
             self._gather = Gather(
                 self._storage,
                 self._device,
@@ -273,7 +277,11 @@ class DeviceReplayBuffer(ReplayBuffer):
         """
         for name, value in values.items():
             if name not in self._layout.note_fields:
-                raise ValueError(f"this replay buffer keeps no {name}, only {sorted(self._layout.note_fields)}")
+                kept = f", only {', '.join(self._layout.note_fields)}" if self._layout.note_fields else ""
+                raise ValueError(
+                    f"this replay buffer keeps no {name}{kept}: see its arguments soft_n_steps, behavior_entropy and "
+                    "action_mask_size"
+                )
             self._notes[name] = self._layout.note_fields[name](value)
 
     def add(
@@ -334,8 +342,8 @@ class DeviceReplayBuffer(ReplayBuffer):
         if self._notes.keys() != self._layout.note_fields.keys():
             needed = ", ".join(f"{name}=..." for name in self._layout.note_fields)
             raise ValueError(
-                "soft_n_steps, behavior_entropy and action_mask_size need what SoftAC notes before every add: use them "
-                f"with SoftAC, or call note({needed})"
+                "soft_n_steps, behavior_entropy and action_mask_size need extra values before every add(): use them "
+                f"with SoftAC, which passes these, or call note({needed})"
             )
         return [self._notes[name] for name in self._layout.note_fields]
 
@@ -502,7 +510,7 @@ class DeviceReplayBuffer(ReplayBuffer):
             if n_envs not in (None, saved["n_envs"]):
                 raise ValueError(
                     f"{reader.path} holds transitions of {saved['n_envs']!r} environments, but n_envs={n_envs!r}: "
-                    f"go on with {saved['n_envs']!r}"
+                    f"continue with n_envs={saved['n_envs']!r}"
                 )
             for name, space in (("observation_space", observation_space), ("action_space", action_space)):
                 if saved[name] != repr(space):

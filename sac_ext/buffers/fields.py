@@ -47,6 +47,6 @@ class Field:
         if not integers and not np.can_cast(dtype, self.dtype, "same_kind"):
             raise TypeError(
                 f"{self.name} has dtype {dtype}, expected {self.dtype} or one of the same kind: convert it, or "
-                "give the environment's space the dtype of what it returns"
+                "declare the environment's space with the dtype of the values it returns"
             )
         self.usual = dtype

@@ -156,15 +156,15 @@ class Reader:
     def __init__(self, path: str, file: Any) -> None:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
-            raise ValueError(f"{path} is a safetensors file, but not one of DeviceReplayBuffer.save")
+            raise ValueError(f"{path} is a safetensors file, but was not written by DeviceReplayBuffer.save")
         if metadata.get("version") != str(VERSION):
             raise ValueError(
-                f"{path} has version {metadata.get('version')} of its format, but this version of sac_ext reads "
+                f"{path} has format version {metadata.get('version')}, but this version of sac_ext reads version "
                 f"{VERSION}: update sac_ext"
             )
         text = metadata.get("description", "")
         if metadata.get("checksum") != _checksum(text.encode()):
-            raise ValueError(f"{path} is damaged: its description is not the one that was written")
+            raise ValueError(f"{path} is damaged: its description does not match its checksum")
         self.path = path
         self._file = file
         self.description: dict[str, Any] = json.loads(text)
@@ -180,7 +180,7 @@ class Reader:
         for name, live, column, key in _columns(parts):
             checksum = _put_back(live, key, _pieces(live, column), self._tensor(name))
             if checksum != checksums[name]:
-                raise ValueError(f"{self.path} is damaged: the contents of {name} are not those that were written")
+                raise ValueError(f"{self.path} is damaged: the contents of {name} do not match their checksum")
 
     def _tensor(self, name: str) -> Any:
         """:return: a tensor in the file, which can be sliced"""
@@ -238,7 +238,9 @@ def reader(source: Source) -> Iterator[Reader]:
     try:
         opened = safe_open(path, framework="numpy")
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole replay buffer of DeviceReplayBuffer.save: {error}") from error
+        raise ValueError(
+            f"{path} is not a complete replay buffer written by DeviceReplayBuffer.save: {error}"
+        ) from error
     with opened as file:
         yield Reader(path, file)
 

@@ -129,9 +129,9 @@ class Stacking:
             last = axis == "last" and len(shape) > 0
         if size > 1 and (not shape or shape[-1 if last else 0] % size):
             raise ValueError(
-                f"frame_stack={size} needs stacked frames, but {name} has shape {shape}, whose "
-                f"{'last' if last else 'first'} axis is no multiple of {size}: wrap the environment in VecFrameStack "
-                "or FrameStackObservation, give frame_stack_axis, or leave frame_stack out"
+                f"frame_stack={size} needs stacked frames, but {name} has shape {shape}, and the "
+                f"length of its {'last' if last else 'first'} axis is not a multiple of {size}: wrap the environment "
+                "in VecFrameStack or FrameStackObservation, set frame_stack_axis, or leave frame_stack out"
             )
         return Stacking(name, size, column, last)
 
@@ -195,8 +195,8 @@ class FrameStore:
         if not same.all() and not (same.all(axis=(1, 2, 3)) | exempt).all():
             name, axis = self.stacking.name, "last" if self.stacking.last else "first"
             raise ValueError(
-                f"frame_stack={self.stacking.size} needs stacked frames, but next_{name} is not {name} moved on by one "
-                f"frame along its {axis} axis: wrap the environment in VecFrameStack or FrameStackObservation, give "
+                f"frame_stack={self.stacking.size} needs stacked frames, but next_{name} is not {name} shifted by one "
+                f"frame along its {axis} axis: wrap the environment in VecFrameStack or FrameStackObservation, set "
                 "frame_stack_axis, or leave frame_stack out"
             )
         return words
@@ -264,8 +264,8 @@ class FrameStore:
         nbytes = length * self.stacking.frame.nbytes
         if nbytes > max(NOTABLE, self.ring.nbytes // 10):
             warnings.warn(
-                f"episodes are so short that their last frames need {format_bytes(nbytes)} beside the "
-                f"{format_bytes(self.ring.nbytes)} of all other frames in the replay buffer",
+                f"episodes are so short that their last frames need {format_bytes(nbytes)} on top of the "
+                f"{format_bytes(self.ring.nbytes)} for all other frames in the replay buffer",
                 stacklevel=2,
             )
 

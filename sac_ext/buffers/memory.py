@@ -58,7 +58,7 @@ def parse_device(name: str, value: str) -> th.device:
     try:
         device = th.device(value)
     except RuntimeError as error:
-        raise ValueError(f"{name}={value!r} must be 'auto' or a device of torch: {error}") from error
+        raise ValueError(f"{name}={value!r} must be 'auto' or a torch device: {error}") from error
     if not exists(device):
         raise ValueError(f"{name}={value!r}, but torch sees no such device: choose 'auto' or 'cpu'")
     return device
@@ -75,7 +75,7 @@ def existing_or_auto(storage_device: str) -> str:
     except RuntimeError:
         return storage_device  # not a device at all, which is refused elsewhere
     warnings.warn(
-        f"storage_device={storage_device!r}, but torch sees no such device here: 'auto' instead", stacklevel=2
+        f"storage_device={storage_device!r}, but torch sees no such device here: using 'auto' instead", stacklevel=2
     )
     return "auto"
 

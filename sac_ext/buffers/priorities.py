@@ -71,8 +71,8 @@ class Priorities:
         self._unanswered += 1
         if self._unanswered == PATIENCE:
             warnings.warn(
-                f"prioritized=True, but update_priorities was not called in {PATIENCE} draws: every transition keeps "
-                "the priority it has. SoftAC calls it; SB3's own algorithms do not",
+                f"prioritized=True, but update_priorities was not called in {PATIENCE} draws, so priorities "
+                "never change. SoftAC calls it; SB3's own algorithms do not",
                 stacklevel=4,
             )
         index = self.tree.find(draws.shares(n, batch_size, self.greatest.device).flatten())

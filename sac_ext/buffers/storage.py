@@ -97,7 +97,9 @@ class Storage:
         :raises AttributeError: where frames are stored instead
         """
         if self.frames:
-            raise AttributeError("observations are not stored as such where each frame is stored once: use sample()")
+            raise AttributeError(
+                "this replay buffer stores each frame once, not whole observations: use sample() to get observations"
+            )
         return {key: self.stored(pair_names(key)[following]) for key in self.layout.parts}
 
     def observed(self) -> Iterator[th.Tensor | dict[str, th.Tensor]]:
@@ -135,7 +137,7 @@ class Storage:
         """
         if counters["frames"].keys() != self.frames.keys():
             raise ValueError(
-                f"the replay buffer's file has frames of the keys {sorted(counters['frames'])}, expected "
+                f"the replay buffer's file stores frames for the keys {sorted(counters['frames'])}, expected "
                 f"{sorted(self.frames)}"
             )
         self.count = counters["count"]

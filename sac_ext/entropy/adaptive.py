@@ -30,10 +30,12 @@ class Lowering(EntropyTarget):
         for name in ("start", "end"):
             setattr(self, name, as_number(self._name(name), getattr(self, name)))
         if self.end > self.start:
-            raise ValueError(f"{type(self).__name__} lowers its level: end={self.end:g} is above start={self.start:g}")
+            raise ValueError(
+                f"{type(self).__name__} only lowers the target, but end={self.end:g} is above start={self.start:g}"
+            )
         self.factor = share(self._name("factor"), self.factor)
         if self.factor == 1:
-            raise ValueError(f"{self._name('factor')} must be below 1: the target would never change")
+            raise ValueError(f"{self._name('factor')} must be below 1, or the target would never change")
         self.level = self.start
 
     def _name(self, parameter: str) -> str:
@@ -102,7 +104,7 @@ class AnnealedTarget(Lowering):
         self.timeout = self._steps("timeout")
         self.decay = number_between(self._name("decay"), self.decay, low=0, high=1)
         if self.decay == 1:
-            raise ValueError(f"{self._name('decay')} must be below 1: the moving mean would never move")
+            raise ValueError(f"{self._name('decay')} must be below 1, or the moving mean would never change")
 
     def observe(self, mean_entropy: float) -> None:
         if math.isfinite(mean_entropy):
@@ -172,8 +174,8 @@ class OnPlateauTarget(Lowering):
         if self.waited_for >= self.patience and not self._warned:
             self._warned = True
             warnings.warn(
-                f"target_entropy {self!r} goes by the returns of episodes, but none is known after {self.waited_for} "
-                "steps: put a Monitor around the environment, or VecMonitor around a vectorised one (make_vec_env "
-                "does), or raise patience if no episode has ended yet",
+                f"target_entropy {self!r} depends on episode returns, but none is known after {self.waited_for} steps: "
+                "wrap the environment in Monitor (as make_vec_env does), or a vectorised one in VecMonitor; if no "
+                "episode has ended yet, raise patience",
                 stacklevel=2,
             )

@@ -156,16 +156,20 @@ def check_reachable(nats: float, context: EntropyContext, target: EntropyTarget 
         return
     if context.max_entropy == 0:
         if context.component is None:
-            raise ValueError("a single action leaves no entropy to aim at: pass a fixed ent_coef")
+            raise ValueError(
+                "with a single action, the policy's entropy is always 0 and cannot be steered: use a fixed ent_coef"
+            )
         if nats == 0:
             return
     if context.component is None:
-        whose, ways = "policies on this action space have", "Choose a target inside, or a fixed ent_coef"
+        whose, ways = "policies on this action space have", "Choose a target in this range, or a fixed ent_coef"
     else:
-        whose, ways = f"policies on component {context.component} of the action have", "Choose a target inside"
+        whose, ways = f"policies on component {context.component} of the action have", "Choose a target in this range"
     low = "of" if context.continuous else f"above {context.min_entropy:.4g} and"
     asked = (
-        "" if target is None else f". Asked for by {target!r}, at progress_remaining={context.progress_remaining:.3g}"
+        ""
+        if target is None
+        else f". The target comes from {target!r}, at progress_remaining={context.progress_remaining:.3g}"
     )
     raise ValueError(
         f"target_entropy of {nats:.4g} nats cannot be reached: {whose} an entropy {low} at most "

@@ -26,7 +26,7 @@ class ComponentTargets(EntropyTarget):
             raise ValueError("target_entropy is an empty list: give a target for each component")
         for target in self.targets:
             if not isinstance(target, EntropyTarget) or isinstance(target, ComponentTargets):
-                raise TypeError(f"the target_entropy of a component must be a target of one kind, got {target!r}")
+                raise TypeError(f"the target_entropy of a component must be a single EntropyTarget, got {target!r}")
 
     def for_one_model(self) -> EntropyTarget:
         return ComponentTargets(tuple(target.for_one_model() for target in self.targets))

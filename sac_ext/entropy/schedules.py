@@ -88,8 +88,8 @@ class ExponentialTarget(ScheduledTarget):
         super().__post_init__()
         if 0 in (self.start, self.end) or (self.start > 0) != (self.end > 0):
             raise ValueError(
-                f"an exponential target_entropy needs a start and an end of the same sign that are not 0, got "
-                f"{self.start:g} and {self.end:g}: give kind 'linear' or 'cosine'"
+                f"an exponential target_entropy needs a start and an end that have the same sign and are not 0, got "
+                f"{self.start:g} and {self.end:g}: use kind 'linear' or 'cosine'"
             )
 
     def _level(self, done: float) -> float:

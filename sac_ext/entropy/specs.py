@@ -60,7 +60,7 @@ def parse_entropy_target(spec: Any, default: Any) -> EntropyTarget:
             kinds = ", ".join(KINDS)
             raise error if kinds in str(error) else ValueError(f"{error} (in {spec!r}; kinds are {kinds})") from None
     if isinstance(spec, type):
-        raise TypeError(f"target_entropy must be an object, got the class {spec.__name__}: call it")
+        raise TypeError(f"target_entropy must be an instance, got the class {spec.__name__}: call it to create one")
     if callable(spec):
         return CallableTarget(spec)
     if isinstance(spec, bool) or not isinstance(spec, numbers.Real):
@@ -84,7 +84,7 @@ def spec_of(target: EntropyTarget) -> dict[str, Any] | list[Any]:
             given = {key: getattr(target, each.name) for key, each in _keys(target_class).items()}
             defaults = {key: each.default for key, each in _keys(target_class).items()}
             return {"kind": kind} | {key: value for key, value in given.items() if value != defaults[key]}
-    raise ValueError(f"{target!r} is none of the kinds that a dict can say: {', '.join(KINDS)}")
+    raise ValueError(f"{target!r} cannot be written as a dict, because it is none of the kinds {', '.join(KINDS)}")
 
 
 def _from_string(spec: str) -> EntropyTarget:
@@ -130,8 +130,8 @@ def _lookup(kind: Any) -> type[EntropyTarget]:
 def _unknown_kind(kind: Any) -> ValueError:
     if kind == "auto":
         return ValueError(
-            "target_entropy 'auto' is no kind and takes no number: give the string 'auto' alone, or one of "
-            f"{', '.join(KINDS)}"
+            "target_entropy 'auto' is not a kind and takes no number: pass the string 'auto' alone, or one of the "
+            f"kinds {', '.join(KINDS)}"
         )
     names = [name for name in ("auto", *KINDS) if name != kind] if isinstance(kind, str) else []
     close = difflib.get_close_matches(str(kind).lower(), names, n=1)

@@ -67,8 +67,8 @@ class SigmaTarget(Steady):
     def value(self, context: EntropyContext) -> float:
         if not context.continuous:
             raise ValueError(
-                f"target_entropy {self!r} is that of a Gaussian, which a policy on discrete actions is not: give a "
-                "fraction of the maximum entropy, such as 'fraction:0.2'"
+                f"target_entropy {self!r} is the entropy of a Gaussian, but policies on discrete actions are "
+                "categorical: use a fraction of the maximum entropy, such as 'fraction:0.2'"
             )
         return context.action_dim * (0.5 * math.log(2 * math.pi * math.e) + math.log(self.sigma))
 
@@ -90,8 +90,8 @@ class FractionTarget(Steady):
     def value(self, context: EntropyContext) -> float:
         if context.continuous:
             raise ValueError(
-                f"target_entropy {self!r} is a share of the maximum entropy, but the entropy of continuous actions has "
-                "no lower end to measure shares from: pass a number in nats or {'kind': 'per_dim', 'scale': ...}"
+                f"target_entropy {self!r} is a share of the maximum entropy, which is undefined for continuous actions "
+                "because their entropy has no lower bound: pass a number in nats or {'kind': 'per_dim', 'scale': ...}"
             )
         return self.rho * context.max_entropy
 
@@ -114,7 +114,7 @@ class EpsilonTarget(Steady):
     def value(self, context: EntropyContext) -> float:
         if context.continuous:
             raise ValueError(
-                f"target_entropy {self!r} is that of an epsilon-greedy policy, which there is not for continuous "
+                f"target_entropy {self!r} is the entropy of an epsilon-greedy policy, which exists only for discrete "
                 "actions: pass a number in nats or {'kind': 'sigma', 'sigma': ...}"
             )
         return sum(self.of_components(context))

@@ -78,9 +78,9 @@ class Captured(Compiled):
         super().refresh()
         device = self.update.target_entropy.device
         if device.type != self._device_type:
-            self._in_the_way = f"it is for models on {self._device_type}, and this one is on {device}"
+            self._in_the_way = f"it needs a model on {self._device_type}, but this one is on {device}"
         if self.update.use_sde:
-            self._in_the_way = "gSDE keeps tensors beyond the step, which a replayed graph would not replace"
+            self._in_the_way = "gSDE keeps tensors between steps, and replaying a graph would not replace them"
         if self._in_the_way is not None:
             return
         made_for = self._what_a_graph_holds()
@@ -154,7 +154,8 @@ class Captured(Compiled):
             except Exception as error:  # of any kind: a step that is wrong itself fails again below
                 self._compiles = False
                 warnings.warn(
-                    f"execution={self.name!r} captures gradient steps that are not compiled: {summary(error)}",
+                    f"execution={self.name!r} captures eager gradient steps, because they cannot be compiled: "
+                    f"{summary(error)}",
                     stacklevel=2,
                 )
         return self.update(batch, update_actor, update_target)

@@ -65,14 +65,14 @@ class Compiled(Graphable):
 
     def _run(self, batch: Any, update_actor: bool, update_target: bool) -> Measured:
         if self._step is None:
-            raise RuntimeError(f"torch {th.__version__} cannot trace gradients in a graph, 2.11 and later can")
+            raise RuntimeError(f"torch {th.__version__} cannot trace gradients in a graph; torch 2.11 or later can")
         try:
             with th._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=RECOMPILE_LIMIT):
                 measured: Measured = self._step(self.update, batch, update_actor, update_target)
         except th._dynamo.exc.FailOnRecompileLimitHit:
             raise RuntimeError(
-                "batch size, tau, gamma, or numbers that the policy's modules keep, changed more than "
-                f"{RECOMPILE_LIMIT} times, and compiling takes seconds each time"
+                "batch size, tau, gamma, or numbers that the policy's modules keep have changed more than "
+                f"{RECOMPILE_LIMIT} times, and each recompilation takes seconds"
             ) from None
         return measured
 

@@ -79,8 +79,8 @@ class Graphable(Eager, ABC):
         if why not in self._warned:
             self._warned.add(why)
             warnings.warn(
-                f"execution={self.name!r} is not possible here and gradient steps run eagerly: {why}. "
-                "Set execution='eager' to do without this warning",
+                f"execution={self.name!r} is not possible here, so gradient steps run eagerly: {why}. "
+                "Set execution='eager' to silence this warning",
                 stacklevel=4,
             )
 

@@ -83,7 +83,7 @@ class CategoricalHead(ActionHead):
             value = kwargs.pop(name, default)
             if value != default:
                 raise ValueError(
-                    f"policy_kwargs {name}={value!r} shapes a Gaussian policy and means nothing for the action space "
+                    f"policy_kwargs {name}={value!r} applies only to Gaussian policies, but the action space is "
                     f"{self.space}: leave it out, or use a Box action space"
                 )
         return CategoricalActor(code=self.code, **kwargs)

@@ -108,9 +108,9 @@ def _categorical(
             )
     if chosen == "joint" and len(sizes) > 1 and n_joint > JOINT_AT_MOST:
         raise ValueError(
-            f"policy_kwargs critic='joint' would need {n_joint} outputs for {space}, one for each joint action, and at "
-            f"most {JOINT_AT_MOST} are allowed: give critic='local' (sees interactions between components) or "
-            "'additive' (does not)"
+            f"policy_kwargs critic='joint' would need {n_joint} outputs for {space}, one for each joint action, but at "
+            f"most {JOINT_AT_MOST} are allowed: use critic='local' (models interactions between components) or "
+            "critic='additive' (does not)"
         )
     if chosen == "local":
         return LocalHead(space, sizes, starts, shape, local_components)

@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if _raised_in(error).f_code.co_filename != "<string>":
             raise
         raise SystemExit(
-            f"{in_one_line(error)}, in a value that is Python: write strings of -params and --env-kwargs in quotes, "
-            "policy:\"'CnnPolicy'\""
+            f"{in_one_line(error)}, in a value that is evaluated as Python: put strings of -params and --env-kwargs in "
+            "quotes, such as policy:\"'CnnPolicy'\""
         ) from error
 
 

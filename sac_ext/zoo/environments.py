@@ -66,5 +66,5 @@ def check(name: str) -> None:
             needs("envs", *modules)
     if known is None:
         close = difflib.get_close_matches(name, gym.registry, n=1)
-        hint = f"did you mean {close[0]}?" if close else "name the package that registers it by --gym-packages"
-        raise SystemExit(f"gymnasium knows no environment {name!r}: {hint}")
+        hint = f"did you mean {close[0]}?" if close else "name the package that registers it with --gym-packages"
+        raise SystemExit(f"gymnasium does not know the environment {name!r}: {hint}")

@@ -22,7 +22,7 @@ A trained model of **{name}** (package `sac-ext`) playing **{env_id}**.
 
 ## Usage
 
-A model is a pickle, and loading it runs what is in it: `TRUST_REMOTE_CODE=True` says that you trust this one.
+A model is a pickle file, and loading it can run arbitrary code: set `TRUST_REMOTE_CODE=True` only if you trust it.
 
 ```bash
 pip install "sac-ext[zoo]"
@@ -85,8 +85,8 @@ def load_from_hub(options: list[str]) -> None:
         "1",
     ):
         raise SystemExit(
-            "A model of the hub is a pickle, and loading it runs what is in it. If you trust whose it is, set the "
-            "environment variable TRUST_REMOTE_CODE=True"
+            "A model from the hub is a pickle file, and loading it can run arbitrary code. If you trust its author, "
+            "set the environment variable TRUST_REMOTE_CODE=True"
         )
     from huggingface_hub.errors import EntryNotFoundError
     from requests.exceptions import HTTPError

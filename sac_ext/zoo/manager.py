@@ -52,7 +52,9 @@ class Manager(ExperimentManager):  # type: ignore[misc]
     ) -> None:
         if trial_id is not None:
             if not (args.storage and args.study_name):
-                raise SystemExit("--trial-id needs the study that the trial is of: give --storage and --study-name")
+                raise SystemExit(
+                    "--trial-id needs the study that the trial belongs to: give --storage and --study-name"
+                )
             trial_id = _TrialId(trial_id)
         if algo == ALGO:
             config = config or str(our_config())
@@ -114,8 +116,8 @@ class Manager(ExperimentManager):  # type: ignore[misc]
         statistics = Path(os.path.dirname(self.trained_agent), self.env_name, "vecnormalize.pkl")
         if self.continue_training and statistics.exists() and not self.normalize:
             raise SystemExit(
-                f"-i {self.trained_agent}: its observations were normalised ({statistics}), and the entry has no "
-                "normalize: add -params normalize:True"
+                f"-i {self.trained_agent}: it was trained on normalised observations ({statistics}), but the entry has "
+                "no normalize: add -params normalize:True"
             )
 
     def _create_sampler(self, sampler_method: str) -> Any:
@@ -140,7 +142,7 @@ def check_entry(entry: Mapping[str, Any]) -> None:
     known = {*inspect.signature(SoftAC.__init__).parameters, *ZOO_KEYS} - {"self", "env", "_init_setup_model"}
     for key in entry:
         if key in _OPTIONS:
-            raise ValueError(f"{key!r} is no hyperparameter of an entry but an option: {_OPTIONS[key]}")
+            raise ValueError(f"{key!r} cannot be set in an entry: use the option {_OPTIONS[key]}")
         if key not in known:
             close = difflib.get_close_matches(key, sorted(known), n=1)
             hint = f"did you mean {close[0]!r}?" if close else "see the arguments of SoftAC in its README"
@@ -151,8 +153,8 @@ def check_entry(entry: Mapping[str, Any]) -> None:
         raise ValueError("the entry has no n_timesteps, the number of steps to train for: add it, or give -n")
     if entry.get("normalize") and entry.get("frame_stack"):
         raise ValueError(
-            "normalize and frame_stack do not go together: the replay buffer keeps observations from before the "
-            "normalisation, which are not stacked. Leave one out, or stack in an env_wrapper"
+            "normalize and frame_stack cannot be combined: the replay buffer stores observations from before "
+            "normalisation, and these are not stacked. Leave one out, or stack frames in an env_wrapper"
         )
 
 

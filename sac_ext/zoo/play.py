@@ -62,7 +62,7 @@ def benchmark(options: list[str]) -> None:
     benchmark_folder, log_folder = (Path(value_of(options, name)) for name in ("--benchmark-dir", "--log-dir"))
     packages = values_of(options, "--gym-packages")
     if not wants_help(options) and not (log_folder.is_dir() and get_trained_models(str(log_folder))):
-        raise SystemExit(f"there are no trained models in {log_folder}: train some, or name their folder by --log-dir")
+        raise SystemExit(f"there are no trained models in {log_folder}: train one, or name their folder with --log-dir")
     if not wants_help(options):
         benchmark_folder.mkdir(parents=True, exist_ok=True)  # for the zoo's table, even if nothing could be scored
 
@@ -127,7 +127,7 @@ def plot_from_file(options: list[str]) -> None:
     needs("zoo", *_OF_PLOTS, "rliable")
     file = value_of(options, "-i", "--input")
     if file and not Path(file).is_file():
-        raise SystemExit(f"-i {file}: there is no such file, which softac-zoo all_plots -o writes")
+        raise SystemExit(f"-i {file}: there is no such file; softac-zoo all_plots -o writes one")
     from rl_zoo3.plots import plot_from_file as zoo_plot_from_file
 
     with on_the_command_line("plot_from_file", options):

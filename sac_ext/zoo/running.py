@@ -38,7 +38,7 @@ def run_script(command: str, module: ModuleType, options: list[str], **replaced:
     original = {name: getattr(module, name) for name in replaced}
     blocks = [node for node in ast.parse(inspect.getsource(module)).body if _is_main_block(node)]
     if not blocks:
-        raise RuntimeError(f"{module.__name__} is no script in this version of rl_zoo3")
+        raise RuntimeError(f"{module.__name__} cannot be run as a script in this version of rl_zoo3")
     code = compile(ast.Module(blocks[0].body, []), str(module.__file__), "exec")
     vars(module).update(replaced)
     try:

@@ -24,7 +24,7 @@ def check_any(options: Sequence[str]) -> None:
         return
     env_ids = environments_of(options)
     if not env_ids:
-        raise SystemExit("which environments? Name some of those that were trained in, such as -e CartPole-v1")
+        raise SystemExit("no environment is given: name one or more that were trained in, such as -e CartPole-v1")
     folders = values_of(options, "-f", "--exp-folder", "--exp-folders") or [LOG_FOLDER]
     algos = values_of(options, "-a", "--algo", "--algos") or [ALGO]
     places = [Path(folder, algo.lower()) for folder in folders for algo in algos]
@@ -67,12 +67,12 @@ def check_model(options: Sequence[str]) -> None:
             raise SystemExit(_nothing_in(env_id, [place])) from error
         newest = sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)[:_SHOWN]
         raise SystemExit(
-            f"{error}. Choose by --exp-id, --load-best or --load-checkpoint from {', '.join(map(str, newest))}"
+            f"{error}. Choose with --exp-id, --load-best or --load-checkpoint from {', '.join(map(str, newest))}"
         ) from error
 
 
 def _nothing_in(env_id: str, places: Sequence[Path]) -> str:
     return (
-        f"nothing was trained in {env_id}, looking in {' and '.join(map(str, places))}: train by "
-        f"softac-zoo train --env {env_id}, or name the folder of its logs by -f"
+        f"nothing trained in {env_id} was found in {' and '.join(map(str, places))}: train with "
+        f"softac-zoo train --env {env_id}, or name the log folder with -f"
     )

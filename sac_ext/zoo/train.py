@@ -56,7 +56,7 @@ def _check_files(options: Sequence[str]) -> None:
     """
     agent, config = value_of(options, "-i", "--trained-agent"), value_of(options, "-conf", "--conf-file")
     if agent and not (agent.endswith(".zip") and os.path.isfile(agent)):
-        raise SystemExit(f"-i {agent}: there is no such file of a model, MODEL.zip")
+        raise SystemExit(f"-i {agent}: there is no such model file (MODEL.zip)")
     if config.endswith((".yml", ".yaml", ".py")) and not os.path.isfile(config):
         raise SystemExit(f"--conf-file {config}: there is no such file")
 
@@ -91,7 +91,7 @@ def _print_score(manager: Any, options: Sequence[str]) -> None:
     if not manager.args.uuid:  # the zoo's other commands do not find folders of --uuid
         print(f"  {_command('enjoy', *same)}   # watch it (--no-render without a screen)")
         if os.path.exists(f"{manager.save_path}/best_model.zip"):
-            print(f"  {_command('enjoy', *same, '--load-best')}   # the best policy of the evaluations")
+            print(f"  {_command('enjoy', *same, '--load-best')}   # the policy that was best in evaluations")
     again = [*options, "--seed", str(manager.seed + 1)]  # of an option given twice, the last counts
     print(f"  {_command('train', *again)}   # once more, with another seed")
 
