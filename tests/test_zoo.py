@@ -21,11 +21,11 @@ from sac_ext import SoftAC, zoo
 from sac_ext.tuning.entries import arguments_of
 from sac_ext.tuning.environments import EnvironmentSpec
 from sac_ext.zoo import options as zoo_options
+from tests.zoo_help import FAST
 
 pytestmark = pytest.mark.filterwarnings("ignore:rich is experimental", "ignore::DeprecationWarning")
 
 CONFIG: dict[str, dict[str, Any]] = yaml.safe_load((files("sac_ext.zoo_configs") / "softac.yml").read_text())
-FAST = ["learning_starts:50", "batch_size:16", "buffer_size:1000", "policy_kwargs:dict(net_arch=[8])"]
 
 
 def run(*arguments: str, folder: Path) -> None:
