@@ -12,7 +12,9 @@ from typing import Any
 import optuna
 
 from sac_ext.tuning.interrupts import Interrupts
+from sac_ext.tuning.parameters import Space
 from sac_ext.tuning.settings import Settings
+from sac_ext.tuning.space import parse_space
 from sac_ext.tuning.storage import open_storage
 from sac_ext.tuning.study import Asked, create_or_resume, settings_from
 from sac_ext.tuning.trials import RETRY_OF, Book, book_of
@@ -98,3 +100,7 @@ def assert_nothing_lost(book: Book, trials: int) -> None:
     assert not lasts
     best = max((trial.value for trial in book.complete), default=None)
     assert best is None or book.best()[0].value == best
+
+
+def parsed(*tune: str, **items: Any) -> Space:
+    return parse_space(items, "file.yml", tune)
