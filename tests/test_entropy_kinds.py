@@ -415,7 +415,13 @@ def test_epsilon_gives_about_that_share_of_other_actions_on_the_bandit(epsilon: 
     assert policy[BANDIT.argmax()] == pytest.approx(greedy, abs=0.06)
 
 
-@pytest.mark.parametrize("kind", DISCRETE_SPECS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow if kind in ("constant", "cosine", "exponential") else ())
+        for kind in DISCRETE_SPECS
+    ],
+)
 def test_the_policys_entropy_follows_the_target_on_the_bandit(kind: str) -> None:
     """Within 5 % of the range, at the end."""
     spec = DISCRETE_SPECS[kind]

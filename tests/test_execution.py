@@ -101,7 +101,12 @@ class TestEveryModeGivesEagersParameters:
 
     @pytest.mark.parametrize(
         ("switches", "actions"),
-        [("clipped", "box"), ("scheduled", "discrete"), ("prioritized", "discrete"), ("amsgrad", "box")],
+        [
+            ("clipped", "box"),
+            ("scheduled", "discrete"),
+            ("prioritized", "discrete"),
+            pytest.param("amsgrad", "box", marks=pytest.mark.slow),
+        ],
     )
     def test_as_one_graph(self, traced: None, switches: str, actions: str) -> None:
         options = options_of(switches, actions)
@@ -109,7 +114,7 @@ class TestEveryModeGivesEagersParameters:
         assert_close_models(train(eager), train(other))
         assert_close(eager.logger.name_to_value, other.logger.name_to_value, rtol=1e-3, atol=1e-4)
 
-    @pytest.mark.parametrize("use_expln", [False, True])
+    @pytest.mark.parametrize("use_expln", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_gsde_as_one_graph(self, traced: None, use_expln: bool) -> None:
         options = {"use_sde": True, "policy_kwargs": SMALL | {"use_expln": use_expln}}
         eager, other = ready("eager", **options), ready("compile", **options)
@@ -286,6 +291,11 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
     return eager, train(other, 10)
 
 
+traced_only_in_slow_tests = pytest.mark.parametrize(
+    "pair", [pytest.param("traced", marks=pytest.mark.slow), "captured"], indirect=True
+)
+
+
 class TestAGraphTakesInWhatChanges:
     @staticmethod
     def same_after(models: tuple[SoftAC, SoftAC], change: Callable[[SoftAC], Any], steps: int = 10) -> None:
@@ -324,6 +334,7 @@ class TestAGraphTakesInWhatChanges:
         assert model.captures == 2
 
     @pytest.mark.filterwarnings("ignore:ent_coef is held")
+    @traced_only_in_slow_tests
     def test_bounds_of_the_coefficient(self, pair: tuple[SoftAC, SoftAC]) -> None:
         def change(model: SoftAC) -> None:
             model._log_bounds = (0.05, 0.1)
@@ -331,6 +342,7 @@ class TestAGraphTakesInWhatChanges:
         self.same_after(pair, change)
         assert all(0.05 <= model.log_ent_coef.item() <= 0.1 for model in pair)
 
+    @traced_only_in_slow_tests
     def test_settings_of_an_optimizer(self, pair: tuple[SoftAC, SoftAC]) -> None:
         self.same_after(pair, lambda model: model.critic.optimizer.param_groups[0].update(eps=0.1, weight_decay=0.1))
 
@@ -352,6 +364,7 @@ class TestAGraphTakesInWhatChanges:
     def test_the_entropy_target(self, pair: tuple[SoftAC, SoftAC]) -> None:
         self.same_after(pair, lambda model: setattr(model, "target_entropy", -7.0))
 
+    @traced_only_in_slow_tests
     def test_batch_sizes(self, pair: tuple[SoftAC, SoftAC]) -> None:
         self.same_after(pair, lambda model: model.train(5, batch_size=24))
 
@@ -359,6 +372,7 @@ class TestAGraphTakesInWhatChanges:
         source = train(ready("eager", policy_kwargs=SMALL, seed=5), 15)
         self.same_after(pair, lambda model: model.set_parameters(copy.deepcopy(source.get_parameters())))
 
+    @traced_only_in_slow_tests
     def test_learning_rates_of_groups_that_came_anew(self, pair: tuple[SoftAC, SoftAC]) -> None:
         def change(model: SoftAC) -> None:
             model.set_parameters(model.get_parameters())
@@ -367,12 +381,14 @@ class TestAGraphTakesInWhatChanges:
 
         self.same_after(pair, change)
 
+    @traced_only_in_slow_tests
     def test_another_optimizer(self, pair: tuple[SoftAC, SoftAC]) -> None:
         def change(model: SoftAC) -> None:
             model.actor.optimizer = th.optim.AdamW(model.actor.parameters(), betas=(0.5, 0.9), weight_decay=0.1)
 
         self.same_after(pair, change)
 
+    @traced_only_in_slow_tests
     def test_frozen_parameters(self, pair: tuple[SoftAC, SoftAC]) -> None:
         def freeze(model: SoftAC) -> None:
             for parameter in model.critic.qf0.parameters():
@@ -449,7 +465,7 @@ def test_models_can_be_pickled_after_training(traced: None, execution: str) -> N
     assert_close_models(train(eager, 20), train(copied, 20))
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("share", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_batch_normalisation_as_one_graph(traced: None, share: bool) -> None:
     class Normalised(BaseFeaturesExtractor):
         def __init__(self, space: Any) -> None:

@@ -38,7 +38,14 @@ def test_bandit_coefficient_and_policy(rho: float, expected: float) -> None:
     assert -(policy * np.log(policy)).sum() == pytest.approx(rho * math.log(4), abs=1e-3)
 
 
-@pytest.mark.parametrize("options", [{}, {"critic_reduction": "min"}, {"policy_delay": 2}, ONE_CRITIC])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"policy_delay": 2},
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ({"critic_reduction": "min"}, ONE_CRITIC)),
+    ],
+)
 def test_tabular_mdp_reaches_the_soft_optimum(options: dict) -> None:
     """Values and policy of soft value iteration, with terminals and with time limits that must not count as such."""
     mdp = random_mdp()
@@ -54,8 +61,16 @@ def test_tabular_mdp_reaches_the_soft_optimum(options: dict) -> None:
     assert divergence.max() < 0.01
 
 
-@pytest.mark.parametrize("space", [spaces.Discrete(4), spaces.MultiDiscrete([2, 3])], ids=str)
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("space", "masked"),
+    [
+        pytest.param(spaces.Discrete(4), False, marks=pytest.mark.slow),
+        (spaces.Discrete(4), True),
+        pytest.param(spaces.MultiDiscrete([2, 3]), False, marks=pytest.mark.slow),
+        (spaces.MultiDiscrete([2, 3]), True),
+    ],
+    ids=str,
+)
 def test_tabular_mdp_with_masks_and_components(space: Any, masked: bool) -> None:
     """What is not allowed has no probability and no part in any value; joint critics of components find the optimum."""
     mdp = random_mdp(action_space=space, masked=masked)
