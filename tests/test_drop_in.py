@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
 def learn(algorithm: type, make_env: Callable[[], Any], kwargs: dict[str, Any]) -> tuple[Any, LogRecorder]:
     model = algorithm(env=make_env(), seed=1, device="cpu", learning_starts=40, batch_size=32, **kwargs)
     recorder = LogRecorder()
-    model.learn(110, callback=recorder, log_interval=1000)
+    model.learn(180, callback=recorder, log_interval=1000)
     return model, recorder
 
 
