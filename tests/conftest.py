@@ -6,6 +6,7 @@ import hypothesis
 import pytest
 import torch as th
 
+from sac_ext.execution import compiled
 from tests.zoo_help import ENV, FAST
 
 # Two OpenMP threads beside another busy process can be far slower than one.
@@ -57,3 +58,14 @@ def leaves_environments_open() -> Iterator[None]:
     """As an error in the middle of a command does: their files are closed before warnings are errors again."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same graph, run operation by operation: seconds instead of many."""
+    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+
+
+@pytest.fixture
+def not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled.Compiled, "_run", lambda self, batch, actor, target: self.update(batch, actor, target))

@@ -10,7 +10,6 @@ from sb3_contrib.common.wrappers import ActionMasker
 from torch.testing import assert_close
 
 from sac_ext import SoftAC, losses
-from sac_ext.execution import compiled
 from sac_ext.heads import make_head
 from tests.catalogue import CRITICS, DISCRETE, SMALL, MaskedEnv, RandomEnv
 from tests.compare import td_target
@@ -165,8 +164,7 @@ def test_a_board_with_few_free_points() -> None:
 
 @pytest.mark.filterwarnings("ignore:ent_coef is held")
 @pytest.mark.parametrize("actions", ["discrete", "multidiscrete", pytest.param("multibinary", marks=pytest.mark.slow)])
-def test_steps_with_masks_as_one_graph(monkeypatch: pytest.MonkeyPatch, actions: str) -> None:
-    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
+def test_steps_with_masks_as_one_graph(traced: None, actions: str) -> None:
     eager, other = ready("eager", actions, env_class=MaskedEnv), ready("compile", actions, env_class=MaskedEnv)
     assert_close_models(train(eager), train(other))
 

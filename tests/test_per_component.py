@@ -310,10 +310,7 @@ def test_coefficients_survive_saving_and_become_one(tmp_path: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:ent_coef")
 @pytest.mark.parametrize("env_class", [RandomEnv, MaskedEnv])
-def test_captured_steps_equal_eager_ones(env_class: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sac_ext.execution.compiled.Compiled._run", lambda self, batch, actor, target: self.update(batch, actor, target)
-    )
+def test_captured_steps_equal_eager_ones(env_class: Any, not_compiled: None) -> None:
     options = OPTIONS | {
         "env_class": env_class,
         "ent_coef_bounds": [(0.01, 0.2), (1e-4, 10)],
@@ -325,7 +322,6 @@ def test_captured_steps_equal_eager_ones(env_class: Any, monkeypatch: pytest.Mon
     assert other.captures == 1
 
 
-def test_steps_as_one_graph_equal_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sac_ext.execution.compiled.BACKEND", "aot_eager")
+def test_steps_as_one_graph_equal_eager_ones(traced: None) -> None:
     models = [ready(mode, "multidiscrete", env_class=MaskedEnv, **OPTIONS) for mode in ("eager", "compile")]
     assert_close_models(*map(train, models))

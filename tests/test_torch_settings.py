@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 import torch as th
 
-from sac_ext.execution import compiled
 from sac_ext.torch_settings import denormals_are_flushed, flushed_denormals
 from tests.modes import ready, train
 
@@ -53,10 +52,9 @@ def test_they_are_as_before_after_an_error(unflushed: None) -> None:
     [("eager", "box", False), ("eager", "discrete", True), ("compile", "box", True), ("compile", "discrete", True)],
 )
 def test_no_time_goes_into_denormals_but_where_sac_has_their_bits(
-    execution: str, actions: str, flushes: bool, unflushed: None, monkeypatch: pytest.MonkeyPatch
+    execution: str, actions: str, flushes: bool, unflushed: None, traced: None
 ) -> None:
     """Adam's means are denormal from the start, and their gradients are zero."""
-    monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     model = ready(execution, actions)
     train(model, steps=2, at_once=1)
     dead = model.critic.qf0[0].weight  # of the first layer
